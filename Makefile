@@ -1,0 +1,57 @@
+# ATLAS sidecar. `make help` lists what there is; everything installs into .venv and .tools, nothing elsewhere.
+UV_VERSION  := 0.13.9
+BUF_VERSION := 1.75.0
+PYTHON ?= python3
+BIN    := .venv/bin
+export UV_PYTHON_DOWNLOADS := never
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+LOCKED := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+          --no-emit-package atlas-api --no-header --quiet --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check protos lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: .venv/.installed ## install everything into .venv, as requirements-dev.lock says; quick when nothing changed
+
+demo: setup ## the main job end to end, without any key
+	@$(BIN)/atlas-sidecar demo
+
+run: setup ## serve: the real providers whose keys are in the environment, else simulated ones
+	@tools/run
+
+test: setup ## every fast test: make test ARGS="tests/core -x"
+	@$(BIN)/pytest $(ARGS)
+
+check: setup .tools/buf ## lint, types, import rules, protos; runs every part and lists those that failed
+	@tools/check
+
+protos: setup .tools/buf ## regenerate the stubs of clients/python from protos/
+	@tools/protos
+
+lock: setup ## resolve the dependencies again, newest versions allowed: make lock ARGS=--upgrade
+	@$(LOCKED) $(ARGS) --extra postgres -o requirements.lock
+	@$(LOCKED) $(ARGS) --all-extras --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove what was installed and cached here
+	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/.uv-$(UV_VERSION):
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@rm -f .venv/.uv-* && touch $@
+
+.venv/.installed: requirements-dev.lock pyproject.toml clients/python/pyproject.toml | .venv/.uv-$(UV_VERSION)
+	@$(BIN)/uv pip sync --quiet --require-hashes requirements-dev.lock
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e clients/python -e .
+	@touch $@
+
+.tools/buf: .tools/.buf-$(BUF_VERSION)
+	@ln -sf npm/node_modules/.bin/buf $@
+
+.tools/.buf-$(BUF_VERSION):
+	@mkdir -p .tools
+	@npm install --silent --no-save --no-audit --no-fund --prefix .tools/npm @bufbuild/buf@$(BUF_VERSION)
+	@rm -f .tools/.buf-* && touch $@

@@ -1,0 +1,1 @@
+"""Touches the world: each module implements one port with one library."""

@@ -1,0 +1,1 @@
+"""What the provider adapters share, so that none imports another."""

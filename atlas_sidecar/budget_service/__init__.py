@@ -1,0 +1,1 @@
+"""The central budget service: one ledger for a fleet of sidecars."""

@@ -1,0 +1,1 @@
+"""Models, scores and tiers as YAML data."""

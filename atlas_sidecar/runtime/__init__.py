@@ -1,0 +1,1 @@
+"""Lets the core's decisions happen over time, through the ports."""

@@ -1,0 +1,1 @@
+"""The gRPC edge: converts between the wire and the core, and hosts the services."""
