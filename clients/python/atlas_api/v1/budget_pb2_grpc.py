@@ -5,7 +5,7 @@ import warnings
 
 from atlas_api.v1 import budget_pb2 as atlas__api_dot_v1_dot_budget__pb2
 
-GRPC_GENERATED_VERSION = '1.74.0'
+GRPC_GENERATED_VERSION = '1.73.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
