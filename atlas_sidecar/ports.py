@@ -1,0 +1,208 @@
+"""The outside world as the runtime sees it: small protocols that adapters implement and tests can fake.
+
+Rules kept here:
+- A port speaks in core's values only. Nothing of gRPC, HTTP, SQL or OpenTelemetry shows.
+- What can fail says with what: providers raise ProviderError, the budget service raises GatewayError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from atlas_sidecar.core.errors import ErrorClass, ProviderError, Reason
+from atlas_sidecar.core.money import Price
+from atlas_sidecar.core.types import (
+    Attempt,
+    Decision,
+    GenerateRequest,
+    Model,
+    ModelRef,
+    ProviderBatch,
+    ProviderCall,
+    RateLimit,
+    Rejection,
+    Usage,
+)
+
+
+class Clock(Protocol):
+    """Time, waiting, chance and ids; a test's clock removes the waiting."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back; the zero is arbitrary."""
+        ...
+
+    def unix_s(self) -> float:
+        """Seconds since 1970, UTC."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let this much time pass."""
+        ...
+
+    def jitter(self) -> float:
+        """A random number, 0 <= x < 1."""
+        ...
+
+    def new_id(self) -> str:
+        """A UUIDv7, as text."""
+        ...
+
+
+class Provider(Protocol):
+    """One configured provider: a key and an endpoint of some kind."""
+
+    @property
+    def name(self) -> str:
+        """The configured name ("openai-eu")."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """The kind ("openai"): who may be sent its signatures and opaque parts back."""
+        ...
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether a key is there now (a key file may appear later)."""
+        ...
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that calls go to, for telemetry."""
+        ...
+
+    def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
+        """Send exactly one HTTP request and yield its events, one batch for each network read.
+
+        The first event is Head, the last Finished; without Finished the iterator raised. Raises ProviderError and
+        nothing else (but asyncio.CancelledError). `aclose()` of the iterator closes the upstream connection at once.
+        The adapter has no timeout of its own but the connect one: the runtime keeps first-token, idle and total time.
+        """
+        ...
+
+    async def probe(self) -> RateLimit | None:
+        """Make one free call (list models); return what its headers said. Raises ProviderError."""
+        ...
+
+    async def open(self) -> None:
+        """Import the SDK and build the client; called in the background after SERVING. Idempotent."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        ...
+
+
+class Prices(Protocol):
+    """Where prices come from when a model does not state its own."""
+
+    def price(self, provider_kind: str, model: str) -> Price | None:
+        """Return the price of a provider's model, None when unknown."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------- telemetry
+
+
+class AttemptTrace(Protocol):
+    """One HTTP request under a hop."""
+
+    def end(self, attempt: Attempt, error: ProviderError | None) -> None:
+        """Close it with what happened."""
+        ...
+
+    @property
+    def traceparent(self) -> str:
+        """The W3C header that would continue the trace at the provider."""
+        ...
+
+
+class HopTrace(Protocol):
+    """One model asked, its retries included."""
+
+    def start_attempt(self, number: int, attempt_id: str) -> AttemptTrace:
+        """Open the span of one request; number counts from 1."""
+        ...
+
+    def waited(self, start_unix_s: float, seconds: float, why: str) -> None:
+        """Record a wait that just ended ("backoff", "retry_after") as a span of its own."""
+        ...
+
+    def first_content(self, seconds: float) -> None:
+        """Record the time from the hop's start to its first content."""
+        ...
+
+    def end(self, outcome: HopOutcome) -> None:
+        """Close the hop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HopOutcome:
+    """How a hop ended. `error_class` None = it answered; `response_text`, `response_model` only for capture."""
+
+    error_class: ErrorClass | None
+    message: str
+    usage: Usage
+    cost_nano_usd: int | None
+    cost_estimated: bool
+    finish_reason: str = ""
+    response_id: str = ""
+    response_text: str = ""
+    chunks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOutcome:
+    """How a call ended. `outcome`: ok | recovered | failed | cancelled; `status_code`: gRPC number; `reason` None on OK."""
+
+    outcome: str
+    status_code: int
+    reason: Reason | None
+    message: str
+    attempts: Sequence[Attempt]
+    hops: int
+    served_by: ModelRef | None
+    chain_taken: Sequence[str]
+    cost_nano_usd: int | None
+    cost_estimated: bool
+    usage: Usage
+    budget_node: str
+    role: str
+    time_to_first_token_s: float | None = None
+
+
+class RequestTrace(Protocol):
+    """One Generate or Select call, from its arrival to its end."""
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits; empty when nothing is traced."""
+        ...
+
+    def selected(self, decision: Decision, started_unix_s: float, seconds: float) -> None:
+        """Record the selection that just ended."""
+        ...
+
+    def start_hop(self, index: int, model: Model, reason: str, address: tuple[str, int]) -> HopTrace:
+        """Open a hop; `reason`: primary | fallback | continuation | restart."""
+        ...
+
+    def skipped(self, model: ModelRef, rejection: Rejection | None, detail: str) -> None:
+        """Record that a model was passed over without being asked."""
+        ...
+
+    def end(self, outcome: RequestOutcome) -> None:
+        """Close the call: span, metrics and one log line."""
+        ...
+
+
+class Telemetry(Protocol):
+    """Traces, metrics and logs of calls, as verbs."""
+
+    def start_request(self, method: str, metadata: Mapping[str, str], request: GenerateRequest | None) -> RequestTrace:
+        """Open the server span of `method` ("Generate", "Select"), continuing the caller's trace from its metadata."""
+        ...
