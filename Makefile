@@ -4,6 +4,7 @@ BUF_VERSION := 1.75.0
 PYTHON ?= python3
 BIN    := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 LOCKED := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
           --no-emit-package atlas-api --no-header --quiet --custom-compile-command "make lock"

@@ -33,7 +33,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "runtime": (STDLIB - WORLD) | TRACING_API | {"atlas_sidecar.core", "atlas_sidecar.ports", "aiocache"},
     "adapters": STDLIB
     | WIRE
-    | {"atlas_sidecar.core", "atlas_sidecar.ports", "aiohttp", "anthropic", "genai_prices", "google", "groq", "httpx"}
+    | {"atlas_sidecar.core", "atlas_sidecar.ports", "aiohttp", "anthropic", "genai_prices", "google", "groq", "httpx", "httpx2"}
     | {"httpx_aiohttp", "msgspec", "openai", "opentelemetry", "prometheus_client", "pydantic"},
     "server": STDLIB | SERVE | TRACING_API | {"atlas_sidecar.core", "atlas_sidecar.runtime"},
     "budget_service": STDLIB | SERVE | {"atlas_sidecar.core", "psycopg", "psycopg_pool"},
