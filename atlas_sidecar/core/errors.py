@@ -1,7 +1,7 @@
 """One error type with a class, and the two tables that give it meaning.
 
 Rules kept here:
-- Whatever goes wrong has exactly one ErrorClass (what the routing does about it) or one Reason (what the caller is told).
+- Whatever goes wrong has exactly one ErrorClass (what routing does about it) or one Reason (what the caller is told).
 - Messages are safe to show: no key, no prompt, no provider body. Whoever raises keeps that promise.
 """
 
@@ -123,7 +123,7 @@ class ProviderError(Exception):
     `http_status` is 0 where no HTTP answer came. `code` is the provider's own code or type, bounded to 128 characters.
     `breaks_model`: False where the fault is of this one prompt or parameter, so that no breaker may open for it.
     `retry_once`: TEMPORARY that is worth one more request only (a malformed tool call).
-    `scope`: "model" or "provider": what the failure says something about.
+    `scope`: "model" or "provider", what the failure says something about; `provider_request_id`: both may be set later.
     """
 
     def __init__(
@@ -136,8 +136,6 @@ class ProviderError(Exception):
         retry_after_s: float | None = None,
         breaks_model: bool = True,
         retry_once: bool = False,
-        scope: str = "model",
-        provider_request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.error_class = error_class
@@ -147,8 +145,8 @@ class ProviderError(Exception):
         self.retry_after_s = retry_after_s
         self.breaks_model = breaks_model
         self.retry_once = retry_once
-        self.scope = scope
-        self.provider_request_id = provider_request_id
+        self.scope = "provider" if error_class in (ErrorClass.AUTH, ErrorClass.QUOTA_EXHAUSTED) else "model"
+        self.provider_request_id = ""
 
     def __repr__(self) -> str:
         return f"ProviderError({self.error_class.label}, code={self.code!r}, http_status={self.http_status})"
