@@ -1,0 +1,244 @@
+"""The road that all SDKs share: each makes its request on its own httpx client, whose transport is ours, on aiohttp.
+
+Rules kept here:
+- One aiohttp session for each provider; connections are kept alive and reused. No retries, no redirects, no cookies, no
+  timeout but the connect one: the runtime keeps the others.
+- The answer's bytes go around httpx: `body_of(response)` reads what has arrived in one piece, as large as it is, so that
+  many events become one batch. Reading through httpx works too (the SDK does so for error bodies).
+- Whatever aiohttp raises becomes a ProviderError here, the only place that knows aiohttp's errors. Before the head it is
+  TEMPORARY; within a body it says `code="connection_cut"` and the decoder knows whether there was content.
+- `close()` is immediate: an unfinished answer closes its connection, a finished one gives it back.
+- An error answer (status >= 400) is read here, at most 64 KiB and 5 seconds of it.
+
+SDKs are on two generations of one library (`httpx`, `httpx2`), so the classes are made for the module that is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator
+from functools import cache
+from types import ModuleType
+from typing import Any, Final
+
+import aiohttp
+import yarl
+
+from atlas_sidecar.adapters.providers.settings import ProviderSettings
+from atlas_sidecar.adapters.providers.wire.errors import MAX_ERROR_BODY_BYTES
+from atlas_sidecar.core.errors import ErrorClass, ProviderError
+
+BODY_EXTENSION: Final = "atlas_body"
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024  # of an answer that is one JSON document
+_ERROR_BODY_TIMEOUT_S: Final = 5.0
+_KEEP_ALIVE_S: Final = 30.0
+_HOP_BY_HOP: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"connection"})
+
+
+class Body:
+    """An answer's body as it arrives."""
+
+    __slots__ = ("_provider", "_response")
+
+    def __init__(self, response: aiohttp.ClientResponse, provider: str) -> None:
+        self._response = response
+        self._provider = provider
+
+    async def read(self) -> bytes:
+        """Return all bytes that are there, waiting for the first; b"" at the end. Raises ProviderError when cut."""
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            raise connection_error(error, self._provider, code="connection_cut") from None
+
+    async def read_all(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+        """Return the whole body. Raises ProviderError when it is cut or longer than `max_bytes`."""
+        blocks: list[bytes] = []
+        size = 0
+        while block := await self.read():
+            size += len(block)
+            if size > max_bytes:
+                raise ProviderError(
+                    ErrorClass.TEMPORARY, f"{self._provider}: the answer is too large", code="answer_too_large"
+                )
+            blocks.append(block)
+        return b"".join(blocks)
+
+    def close(self) -> None:
+        """Give the connection back when the body was read to its end, else close it at once. Idempotent."""
+        self._response.release()
+
+
+async def _read_error_body(body: Body) -> bytes:
+    """Return the beginning of an error answer: what came within 5 seconds, at most 64 KiB."""
+    blocks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(_ERROR_BODY_TIMEOUT_S):
+            while size < MAX_ERROR_BODY_BYTES and (block := await body.read()):
+                blocks.append(block)
+                size += len(block)
+    except (TimeoutError, ProviderError):
+        pass  # the status and what was read must do
+    finally:
+        body.close()
+    return b"".join(blocks)[:MAX_ERROR_BODY_BYTES]
+
+
+def connection_error(error: BaseException, provider: str, code: str = "") -> ProviderError:
+    """Return the ProviderError of a transport failure; the message names its kind, never an address or a body."""
+    why, named = "the connection failed", "connection_failed"
+    for kinds, text, name in _CONNECTION_ERRORS:
+        if isinstance(error, kinds):
+            why, named = text, name
+            break
+    return ProviderError(ErrorClass.TEMPORARY, f"{provider}: {why}", code=code or named, scope="provider")
+
+
+_CONNECTION_ERRORS: Final[tuple[tuple[tuple[type[BaseException], ...], str, str], ...]] = (
+    ((aiohttp.ConnectionTimeoutError,), "connecting took too long", "connect_timeout"),
+    ((aiohttp.ClientConnectorCertificateError,), "its TLS certificate is not trusted", "tls_certificate"),
+    ((aiohttp.ClientConnectorSSLError, ssl.SSLError), "the TLS handshake failed", "tls_failed"),
+    ((aiohttp.ClientConnectorDNSError,), "its host name does not resolve", "dns_failed"),
+    ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), "the proxy failed", "proxy_failed"),
+    ((aiohttp.ClientConnectorError,), "it cannot be connected to", "connect_failed"),
+    ((aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError), "it closed the connection", "reset"),
+    ((aiohttp.InvalidURL,), "its address is not a URL", "invalid_url"),
+    ((aiohttp.ClientPayloadError,), "the answer was cut", "connection_cut"),
+    ((aiohttp.ClientResponseError,), "its answer is not HTTP", "not_http"),
+    ((TimeoutError,), "connecting took too long", "connect_timeout"),
+)
+
+
+def ssl_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return a client context that trusts the system's authorities (certifi's where it has none) and those of `ca_file`."""
+    context = ssl.create_default_context()
+    if not context.cert_store_stats()["x509_ca"]:
+        import certifi  # noqa: PLC0415 - only where the system has no authorities (slim images)
+
+        context.load_verify_locations(certifi.where())
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for a URL, None for a direct connection."""
+    parts = yarl.URL(url)
+    proxy = urllib.request.getproxies_environment().get(parts.scheme)
+    if not proxy or not parts.host or urllib.request.proxy_bypass_environment(parts.host):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+class Road:
+    """The aiohttp session of one provider: what every transport made here sends on."""
+
+    def __init__(self, settings: ProviderSettings, base_url: str) -> None:
+        self.provider = settings.name
+        self._settings = settings
+        self._proxy = proxy_for(base_url)
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=settings.connect_timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, method: str, url: str, headers: Any, body: Any) -> aiohttp.ClientResponse:
+        """Send one request; return its answer at the head. Raises ProviderError (TEMPORARY)."""
+        session = self._session or self._open()
+        sent = {name: value for name, value in headers.items() if name not in _NOT_SENT}
+        sent["accept-encoding"] = "identity"  # a compressed stream would wait for its blocks
+        sent.update(self._settings.headers)
+        try:
+            return await session.request(
+                method,
+                yarl.URL(url, encoded=True),
+                headers=sent,
+                data=body,
+                allow_redirects=False,
+                proxy=self._proxy,
+            )
+        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            raise connection_error(error, self.provider) from None
+
+    def _open(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=0,  # bounded above us: by max_streams
+            keepalive_timeout=_KEEP_ALIVE_S,
+            ssl=ssl_context(self._settings.ca_file),
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=2**18,
+        )
+        return self._session
+
+    async def aclose(self) -> None:
+        """Close every connection. Idempotent."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+_NOT_SENT: Final = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
+
+
+def http_client(httpx: ModuleType, road: Road) -> Any:
+    """Return an `AsyncClient` of the given module (httpx or httpx2) that sends on `road`, for an SDK's `http_client`.
+
+    Headers that the SDK sends can be overruled by the settings' `headers`. Closing it closes the road.
+    """
+    return httpx.AsyncClient(
+        transport=_transport_class(httpx)(road), timeout=None, follow_redirects=False, trust_env=False
+    )
+
+
+def body_of(response: Any) -> Body:
+    """Return the body of an httpx (or httpx2) Response that came over our transport, to be read around httpx."""
+    body: Body = response.extensions[BODY_EXTENSION]
+    return body
+
+
+@cache
+def _transport_class(httpx: ModuleType) -> Any:
+    class Stream(httpx.AsyncByteStream):  # type: ignore[misc, name-defined]  # a base that is known at run time only
+        """The body for those who read through httpx."""
+
+        def __init__(self, body: Body) -> None:
+            self._body = body
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while block := await self._body.read():
+                yield block
+
+        async def aclose(self) -> None:
+            self._body.close()
+
+    class Transport(httpx.AsyncBaseTransport):  # type: ignore[misc, name-defined]  # as above
+        """Sends httpx's requests with aiohttp."""
+
+        def __init__(self, road: Road) -> None:
+            self._road = road
+
+        async def handle_async_request(self, request: Any) -> Any:
+            data = await request.aread()
+            answer = await self._road.send(request.method, str(request.url), request.headers, data or None)
+            body = Body(answer, self._road.provider)
+            headers = [(k, v) for k, v in answer.raw_headers if k.lower() not in _HOP_BY_HOP]
+            if answer.status >= 400:
+                content = await _read_error_body(body)
+                return httpx.Response(answer.status, headers=headers, content=content, request=request)
+            return httpx.Response(
+                answer.status,
+                headers=headers,
+                stream=Stream(body),
+                request=request,
+                extensions={BODY_EXTENSION: body, "http_version": b"HTTP/1.1"},
+            )
+
+        async def aclose(self) -> None:
+            await self._road.aclose()
+
+    return Transport
