@@ -148,7 +148,11 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a decision depends on beside the request: two equal snapshots give equal decisions."""
+    """Everything a decision depends on beside the request: two equal snapshots give equal decisions.
+
+    `expected_output_tokens`: what the role learned; `reserve_output_tokens`: its p95, which sizes a reservation where the
+    caller set no output cap (None = the model's own cap). `today`: ISO date, for retired models.
+    """
 
     now_s: float
     models: Mapping[str, ModelState]
@@ -159,18 +163,20 @@ class Snapshot:
     today: str = ""
     config_version: str = ""
     min_requests_remaining: int = 10
+    reserve_output_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
     """What one request needs of a model, in numbers: token estimates, and capabilities derived from its content.
 
-    `max_output_tokens` None = the caller did not ask for a number.
+    `max_output_tokens` None = the caller did not ask for a number; `max_cost_nano_usd` None = no cap on the chain.
     """
 
     input_tokens: int
     max_output_tokens: int | None = None
     capabilities: frozenset[Capability] = frozenset()
+    max_cost_nano_usd: int | None = None
 
 
 # ------------------------------------------------------------------------------------------- what was decided
