@@ -1,8 +1,9 @@
 """From what a provider said to a ProviderError: one reader of error bodies, one table for each provider.
 
 Rules kept here:
-- The body's code or type where the table knows it, else the HTTP status. Message text only refines what these two cannot
-  tell apart, by rules that name their statuses (400 and 413; 429 for "Request too large"). No body is searched for digits.
+- The body's code or type where the table knows it, else the HTTP status. Message text only refines what these two
+  cannot tell apart, by rules that name their statuses (400 and 413; 429 for "Request too large"). No body is searched
+  for digits.
 - A message is made of our own words and the provider's code, never of the provider's text: that may repeat a prompt,
   a key or a tool's arguments.
 - What is read is bounded, and any body is legal: JSON of any shape, HTML, text, nothing.
@@ -145,7 +146,7 @@ class Taxonomy:
         if wait_s is None and chosen.error_class in {ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED}:
             wait_s = message_wait_s(fault.message)
         code = safe_code(fault.code) or safe_code(fault.kind)
-        return ProviderError(
+        error = ProviderError(
             chosen.error_class,
             self.sentence(chosen.error_class, code, http_status, fault.param),
             code=code,
@@ -153,9 +154,10 @@ class Taxonomy:
             retry_after_s=wait_s,
             breaks_model=chosen.breaks_model,
             retry_once=chosen.retry_once,
-            scope=chosen.scope,
-            provider_request_id=request_id(headers),
         )
+        error.scope = chosen.scope
+        error.provider_request_id = request_id(headers)
+        return error
 
     def sentence(self, error_class: ErrorClass, code: str, http_status: int, param: str = "") -> str:
         """Return a message that is safe to show ("openai: the rate limit is reached (HTTP 429, tokens)")."""
@@ -172,24 +174,26 @@ class Taxonomy:
 
         `why` is shown: our own words only ("the stream ended without its terminator").
         """
-        return ProviderError(
+        error = ProviderError(
             ErrorClass.STREAM_BROKEN if has_content else ErrorClass.TEMPORARY,
             f"{self.provider}: {why}",
             code="stream_broken",
             http_status=http_status,
-            provider_request_id=provider_request_id,
         )
+        error.provider_request_id = provider_request_id
+        return error
 
     def filtered(self, code: str, *, http_status: int = 200, provider_request_id: str = "") -> ProviderError:
         """Return the error of a 200 that ends in a refusal or a filter without any content."""
-        return ProviderError(
+        error = ProviderError(
             ErrorClass.CONTENT_FILTERED,
             self.sentence(ErrorClass.CONTENT_FILTERED, safe_code(code), http_status),
             code=safe_code(code),
             http_status=http_status,
             breaks_model=False,
-            provider_request_id=provider_request_id,
         )
+        error.provider_request_id = provider_request_id
+        return error
 
 
 def safe_code(code: str) -> str:

@@ -4,7 +4,7 @@ Rules kept here:
 - Bytes in, whole events out, in any split: within a UTF-8 character, between CR and LF, anywhere.
 - Lines end with LF, CRLF or CR; a byte order mark at the start, comments, `id` and `retry` are skipped; the data lines
   of an event are joined with LF; an event without data is not dispatched (WHATWG HTML, 9.2.6).
-- Nothing is decoded: JSON decoders take bytes. What is buffered is bounded; beyond it SseOverflow is raised.
+- Nothing is decoded: JSON decoders take bytes. What is buffered is bounded; beyond it SseOverflowError is raised.
 - The usual stream (LF only, one data line an event) costs a few bytes methods for each event, no loop over bytes.
 - Unlike a browser, `close()` dispatches a last event that lacks its blank line: some servers end so after their
   terminator, and a cut event betrays itself, because half a JSON document does not decode.
@@ -18,7 +18,7 @@ MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-class SseOverflow(ValueError):
+class SseOverflowError(ValueError):
     """One event grew beyond the bound."""
 
 
@@ -42,7 +42,7 @@ class SseParser:
         self._skip_lf = False  # the last read ended with CR: an LF that comes first belongs to it
 
     def feed(self, data: bytes) -> list[SseEvent]:
-        """Take one read; return the events that are complete now. Raises SseOverflow."""
+        """Take one read; return the events that are complete now. Raises SseOverflowError."""
         if not data:
             return []
         if self._skip_lf or b"\r" in data:
@@ -61,7 +61,7 @@ class SseParser:
             self._buffer += data[end + 2 :] if end >= 0 else data
         self._scanned = max(0, len(self._buffer) - 1)
         if len(self._buffer) > self._max_event_bytes:
-            raise SseOverflow(f"an event is longer than {self._max_event_bytes} bytes")
+            raise SseOverflowError(f"an event is longer than {self._max_event_bytes} bytes")
         return self._events(block) if block else []
 
     def close(self) -> list[SseEvent]:

@@ -3,10 +3,10 @@
 Rules kept here:
 - One aiohttp session for each provider; connections are kept alive and reused. No retries, no redirects, no cookies, no
   timeout but the connect one: the runtime keeps the others.
-- The answer's bytes go around httpx: `body_of(response)` reads what has arrived in one piece, as large as it is, so that
-  many events become one batch. Reading through httpx works too (the SDK does so for error bodies).
-- Whatever aiohttp raises becomes a ProviderError here, the only place that knows aiohttp's errors. Before the head it is
-  TEMPORARY; within a body it says `code="connection_cut"` and the decoder knows whether there was content.
+- The answer's bytes go around httpx: `body_of(response)` reads what has arrived in one piece, as large as it is, so
+  that many events become one batch. Reading through httpx works too.
+- Whatever aiohttp raises becomes a ProviderError here, the only place that knows aiohttp's errors: TEMPORARY, and
+  within a body with `code="connection_cut"`; whoever reads it knows whether there was content (answer.py).
 - `close()` is immediate: an unfinished answer closes its connection, a finished one gives it back.
 - An error answer (status >= 400) is read here, at most 64 KiB and 5 seconds of it.
 
@@ -94,7 +94,9 @@ def connection_error(error: BaseException, provider: str, code: str = "") -> Pro
         if isinstance(error, kinds):
             why, named = text, name
             break
-    return ProviderError(ErrorClass.TEMPORARY, f"{provider}: {why}", code=code or named, scope="provider")
+    failure = ProviderError(ErrorClass.TEMPORARY, f"{provider}: {why}", code=code or named)
+    failure.scope = "provider"
+    return failure
 
 
 _CONNECTION_ERRORS: Final[tuple[tuple[tuple[type[BaseException], ...], str, str], ...]] = (
@@ -104,7 +106,11 @@ _CONNECTION_ERRORS: Final[tuple[tuple[tuple[type[BaseException], ...], str, str]
     ((aiohttp.ClientConnectorDNSError,), "its host name does not resolve", "dns_failed"),
     ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), "the proxy failed", "proxy_failed"),
     ((aiohttp.ClientConnectorError,), "it cannot be connected to", "connect_failed"),
-    ((aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError), "it closed the connection", "reset"),
+    (
+        (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError),
+        "it closed the connection",
+        "reset",
+    ),
     ((aiohttp.InvalidURL,), "its address is not a URL", "invalid_url"),
     ((aiohttp.ClientPayloadError,), "the answer was cut", "connection_cut"),
     ((aiohttp.ClientResponseError,), "its answer is not HTTP", "not_http"),
@@ -113,7 +119,7 @@ _CONNECTION_ERRORS: Final[tuple[tuple[tuple[type[BaseException], ...], str, str]
 
 
 def ssl_context(ca_file: str | None) -> ssl.SSLContext:
-    """Return a client context that trusts the system's authorities (certifi's where it has none) and those of `ca_file`."""
+    """Return a context that trusts the system's authorities (certifi's where it has none) and those of `ca_file`."""
     context = ssl.create_default_context()
     if not context.cert_store_stats()["x509_ca"]:
         import certifi  # noqa: PLC0415 - only where the system has no authorities (slim images)
@@ -127,8 +133,8 @@ def ssl_context(ca_file: str | None) -> ssl.SSLContext:
 def proxy_for(url: str) -> str | None:
     """Return the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for a URL, None for a direct connection."""
     parts = yarl.URL(url)
-    proxy = urllib.request.getproxies_environment().get(parts.scheme)
-    if not proxy or not parts.host or urllib.request.proxy_bypass_environment(parts.host):
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy or not parts.host or urllib.request.proxy_bypass(parts.host):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 

@@ -17,10 +17,10 @@ from typing import Final
 
 MAX_WAIT_S: Final = 7 * 86_400.0
 
-_UNIT_S: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}  # noqa: RUF001 - Go writes the micro sign
-_TERM: Final = r"\d{1,12}(?:\.\d{1,12})?(?:ns|us|µs|ms|s|m|h|d)"  # noqa: RUF001 - as above
+_UNIT_S: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_TERM: Final = r"\d{1,12}(?:\.\d{1,12})?(?:ns|us|µs|ms|s|m|h|d)"
 _DURATION: Final = re.compile(rf"(?:{_TERM}){{1,8}}")
-_TERMS: Final = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(ns|us|µs|ms|s|m|h|d)")  # noqa: RUF001 - as above
+_TERMS: Final = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(ns|us|µs|ms|s|m|h|d)")
 _IN_MESSAGE: Final = re.compile(rf"(?:try again|retry) in ((?:{_TERM}){{1,8}})", re.IGNORECASE)
 _IN_WORDS: Final = re.compile(
     r"(?:try again|retry) (?:in|after) (\d{1,9}(?:\.\d{1,9})?) ?(milliseconds?|seconds?|minutes?|hours?)", re.IGNORECASE
