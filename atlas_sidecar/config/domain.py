@@ -1,0 +1,104 @@
+"""Makes core's values of a configuration: models, the targets of each role, weights. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Final
+
+from atlas_sidecar.config.load import Configuration
+from atlas_sidecar.config.models import LongContextEntry, ModelEntry, PriceEntry, WeightsEntry
+from atlas_sidecar.config.providers import KEY_VARIABLES
+from atlas_sidecar.config.settings import Settings
+from atlas_sidecar.core.money import NANO_PER_USD, LongContextPrice, Price
+from atlas_sidecar.core.types import Capability, Complexity, Model, ModelRef, Target, Weights
+
+# Weights of the score's terms by complexity (ROUTING): reasoning, reliability, cost, speed.
+_DEFAULT_WEIGHTS: Final = {
+    Complexity.HIGH: (0.4, 0.3, 0.2, 0.1),
+    Complexity.MEDIUM: (0.3, 0.2, 0.3, 0.2),
+    Complexity.LOW: (0.2, 0.2, 0.4, 0.2),
+}
+
+
+def nano_usd(usd: Decimal) -> int:
+    """Return an amount in whole nano-USD; settings allow at most nine places, so that nothing is rounded."""
+    return int(usd * NANO_PER_USD)
+
+
+def models(configuration: Configuration, price_of: Callable[[str, str], Price | None]) -> dict[str, Model]:
+    """Return every model by id. `price_of(provider kind, model)` is asked where a model states no price."""
+    return {name: _model(name, entry, configuration, price_of) for name, entry in configuration.settings.models.items()}
+
+
+def kind_of(configuration: Configuration, provider: str) -> str:
+    """Return a provider's kind. A simulated one that bears a real kind's name stands for it: same prices and traits."""
+    entry = configuration.providers.get(provider)
+    kind = entry.kind_of(provider) if entry else provider
+    return provider if kind == "simulated" and provider in KEY_VARIABLES else kind
+
+
+def _model(
+    name: str, entry: ModelEntry, configuration: Configuration, price_of: Callable[[str, str], Price | None]
+) -> Model:
+    kind = kind_of(configuration, entry.provider)
+    own_name = entry.model or name
+    return Model(
+        ref=ModelRef(name, entry.provider, own_name),
+        provider_kind=kind,
+        context_window=entry.context_window,
+        max_output_tokens=entry.max_output_tokens,
+        reasoning_score=entry.reasoning_score,
+        speed_score=entry.speed_score,
+        max_input_tokens=entry.max_input_tokens,
+        capabilities=frozenset(Capability[capability.upper()] for capability in entry.capabilities),
+        use_cases=tuple(entry.use_cases),
+        price=_price(entry.price) if entry.price else price_of(kind, own_name),
+        retired=entry.retired or "",
+        prefill=entry.prefill,
+    )
+
+
+def _price(entry: PriceEntry) -> Price:
+    steps = tuple(LongContextPrice(step.above_input_tokens, _flat(step)) for step in entry.long_context)
+    flat = _flat(entry)
+    return Price(flat.input, flat.output, flat.cache_read, flat.cache_write, steps)
+
+
+def _flat(entry: PriceEntry | LongContextEntry) -> Price:
+    return Price(
+        nano_usd(entry.input),
+        nano_usd(entry.output),
+        None if entry.cache_read is None else nano_usd(entry.cache_read),
+        None if entry.cache_write is None else nano_usd(entry.cache_write),
+    )
+
+
+def roles(settings: Settings, by_id: Mapping[str, Model]) -> dict[str, tuple[Target, ...]]:
+    """Return the targets of each role, in tier order; the first tier is 1."""
+    return {
+        name: tuple(Target(by_id[model], number) for number, tier in enumerate(role.tiers, 1) for model in tier)
+        for name, role in settings.roles.items()
+    }
+
+
+def weights(settings: Settings) -> dict[Complexity, Weights]:
+    """Return the score's weights and the price sensitivity of each complexity."""
+    routing = settings.routing
+    given: dict[Complexity, tuple[WeightsEntry, float]] = {
+        Complexity.HIGH: (routing.weights.high, routing.price_sensitivity.high),
+        Complexity.MEDIUM: (routing.weights.medium, routing.price_sensitivity.medium),
+        Complexity.LOW: (routing.weights.low, routing.price_sensitivity.low),
+    }
+    return {
+        complexity: Weights(*_terms(entry, _DEFAULT_WEIGHTS[complexity]), price_sensitivity=sensitivity)
+        for complexity, (entry, sensitivity) in given.items()
+    }
+
+
+def _terms(entry: WeightsEntry, default: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    given = (entry.reasoning, entry.reliability, entry.cost, entry.speed)
+    reasoning, reliability, cost, speed = (
+        standard if own is None else own for own, standard in zip(given, default, strict=True)
+    )
+    return reasoning, reliability, cost, speed
