@@ -31,8 +31,10 @@ from atlas_sidecar.adapters.providers.wire.errors import MAX_ERROR_BODY_BYTES
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 
 BODY_EXTENSION: Final = "atlas_body"
+CONNECTION_CUT: Final = "connection_cut"  # the code of a ProviderError that a body raised
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024  # of an answer that is one JSON document
 _ERROR_BODY_TIMEOUT_S: Final = 5.0
+_DRAIN_S: Final = 1.0
 _KEEP_ALIVE_S: Final = 30.0
 _HOP_BY_HOP: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"connection"})
 
@@ -40,18 +42,19 @@ _HOP_BY_HOP: Final = frozenset({b"content-encoding", b"content-length", b"transf
 class Body:
     """An answer's body as it arrives."""
 
-    __slots__ = ("_provider", "_response")
+    __slots__ = ("_drains", "_provider", "_response")
 
-    def __init__(self, response: aiohttp.ClientResponse, provider: str) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, provider: str, drains: set[asyncio.Task[None]]) -> None:
         self._response = response
         self._provider = provider
+        self._drains = drains
 
     async def read(self) -> bytes:
         """Return all bytes that are there, waiting for the first; b"" at the end. Raises ProviderError when cut."""
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
-            raise connection_error(error, self._provider, code="connection_cut") from None
+            raise connection_error(error, self._provider, code=CONNECTION_CUT) from None
 
     async def read_all(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
         """Return the whole body. Raises ProviderError when it is cut or longer than `max_bytes`."""
@@ -65,6 +68,29 @@ class Body:
                 )
             blocks.append(block)
         return b"".join(blocks)
+
+    def finish(self) -> None:
+        """End an answer whose terminator came: its connection is given back when its end comes within a second.
+
+        That end is often a read of its own; closing instead would cost the next request a TLS handshake.
+        """
+        if self._response.content.at_eof():
+            self.close()
+            return
+        drain = asyncio.get_running_loop().create_task(self._drain())
+        self._drains.add(drain)
+        drain.add_done_callback(self._drains.discard)
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                left = MAX_ERROR_BODY_BYTES
+                while left > 0 and (block := await self.read()):
+                    left -= len(block)
+        except (TimeoutError, ProviderError):
+            pass
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Give the connection back when the body was read to its end, else close it at once. Idempotent."""
@@ -148,6 +174,7 @@ class Road:
         self._proxy = proxy_for(base_url)
         self._timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=settings.connect_timeout_s)
         self._session: aiohttp.ClientSession | None = None
+        self.drains: set[asyncio.Task[None]] = set()
 
     async def send(self, method: str, url: str, headers: Any, body: Any) -> aiohttp.ClientResponse:
         """Send one request; return its answer at the head. Raises ProviderError (TEMPORARY)."""
@@ -183,6 +210,8 @@ class Road:
 
     async def aclose(self) -> None:
         """Close every connection. Idempotent."""
+        for drain in tuple(self.drains):
+            drain.cancel()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -231,7 +260,7 @@ def _transport_class(httpx: ModuleType) -> Any:
         async def handle_async_request(self, request: Any) -> Any:
             data = await request.aread()
             answer = await self._road.send(request.method, str(request.url), request.headers, data or None)
-            body = Body(answer, self._road.provider)
+            body = Body(answer, self._road.provider, self._road.drains)
             headers = [(k, v) for k, v in answer.raw_headers if k.lower() not in _HOP_BY_HOP]
             if answer.status >= 400:
                 content = await _read_error_body(body)
