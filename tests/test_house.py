@@ -37,6 +37,7 @@ ALLOWED: dict[str, frozenset[str]] = {
         "atlas_sidecar.core",
         "atlas_sidecar.ports",
         "certifi",
+        "yarl",
         "aiohttp",
         "anthropic",
         "genai_prices",
