@@ -4,7 +4,9 @@ BUF_VERSION := 1.75.0
 PYTHON ?= python3
 BIN    := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
+# Trust what the host trusts, behind a company's proxy too; without this npm would retry for minutes there.
 export UV_SYSTEM_CERTS ?= 1
+export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 LOCKED := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
           --no-emit-package atlas-api --no-header --quiet --custom-compile-command "make lock"
