@@ -176,7 +176,7 @@ def next_step(plan: Plan, history: History, now_s: float, jitter: float, feasibl
         for target in plan.order:
             if target.model.ref.id not in seen:
                 verdict = _too_small(target, failures) or feasible(target)
-                return Skip(target, verdict) if verdict else _try_next(plan, target, last)
+                return Skip(target, verdict) if verdict else _try_next(plan, target, failures)
     return _last_resort(plan, history, failures, now_s, jitter, feasible)
 
 
@@ -244,16 +244,18 @@ def _too_small(target: Target, failures: list[Failed]) -> Verdict | None:
     return None
 
 
-def _try_next(plan: Plan, target: Target, last: Failed | None) -> Try:
-    if last is None:
+def _try_next(plan: Plan, target: Target, failures: list[Failed]) -> Try:
+    if not failures:
         return Try(target, 1, 1, "primary")
-    return Try(target, last.hop + 1, 1, _how(plan, target, last))
+    return Try(target, failures[-1].hop + 1, 1, _how(plan, target, failures))
 
 
-def _how(plan: Plan, target: Target, last: Failed) -> str:
-    if not last.content_sent:
+def _how(plan: Plan, target: Target, failures: list[Failed]) -> str:
+    """Return how the next hop relates to what the caller has already seen."""
+    seen = next((failure for failure in reversed(failures) if failure.content_sent), None)
+    if seen is None:
         return "fallback"
-    if plan.policy is StreamPolicy.CONTINUE and last.continuable and target.model.prefill:
+    if plan.policy is StreamPolicy.CONTINUE and seen.continuable and target.model.prefill:
         return "continuation"
     return "restart"
 
@@ -292,7 +294,7 @@ def _second_chances(
         verdict = feasible(target)
         if verdict is None or verdict.rejection in OF_THE_MOMENT:
             until_s = verdict.until_s if verdict and verdict.rejection is Rejection.RATE_LIMITED else now_s
-            yield until_s, "retry_after", _try_next(plan, target, last) if hops < plan.max_hops else None
+            yield until_s, "retry_after", _try_next(plan, target, failures) if hops < plan.max_hops else None
     for model_id, f in latest.items():
         if f.error_class not in WORTH_WAITING_FOR:
             continue
@@ -303,7 +305,7 @@ def _second_chances(
             if f is last and not f.content_sent:
                 attempt = Try(f.target, f.hop, f.number + 1, "retry")
             elif hops < plan.max_hops:
-                attempt = _try_next(plan, f.target, last)
+                attempt = _try_next(plan, f.target, failures)
         yield f.ended_at_s + wait_s, why, attempt
 
 

@@ -1,0 +1,292 @@
+"""One Generate call along its fallback chain: asks core/fallback what to do next, does it, and tells the caller.
+
+Rules kept here:
+- core/fallback decides; this file only lets it happen. Everything that happened is appended to the history.
+- First-content gate: nothing but `hop_failed` reaches the caller before a hop's first content or its end.
+- Every request that was sent is an Attempt, in order; costs and usage of all of them are in the totals.
+- The events come in the contract's order (runtime/events.py), and there is always a last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from atlas_sidecar.core.eligibility import HopLimits, check, output_cap, reservation
+from atlas_sidecar.core.errors import AtlasError, ErrorClass, ProviderError, Reason
+from atlas_sidecar.core.fallback import (
+    Event,
+    Fail,
+    Failed,
+    Feasible,
+    RetryRefused,
+    Skip,
+    Skipped,
+    Step,
+    Try,
+    Verdict,
+    Wait,
+    next_step,
+)
+from atlas_sidecar.core.leases import Hold, Reservation, Settlement
+from atlas_sidecar.core.types import (
+    Finished,
+    ProviderCall,
+    Rejection,
+    Snapshot,
+    StreamPolicy,
+    Target,
+    Usage,
+)
+from atlas_sidecar.ports import Clock
+from atlas_sidecar.runtime.answer import Answer
+from atlas_sidecar.runtime.attempt import AttemptBounds, AttemptRun, AttemptTools, blank_attempt
+from atlas_sidecar.runtime.budget import Budget
+from atlas_sidecar.runtime.events import Batch, Reset, RouterEvent, Started
+from atlas_sidecar.runtime.health import Health
+from atlas_sidecar.runtime.learning import Learning
+from atlas_sidecar.runtime.snapshots import Snapshots
+from atlas_sidecar.runtime.story import Call, Hop, Story
+
+
+@dataclass(frozen=True, slots=True)
+class ChainTools:
+    """What every chain works with; it lives as long as the sidecar."""
+
+    health: Health
+    budget: Budget
+    learning: Learning
+    snapshots: Snapshots
+    clock: Clock
+
+
+class Chain:
+    """Runs one call; iterate `events()` once."""
+
+    def __init__(self, call: Call, tools: ChainTools) -> None:
+        self._call = call
+        self._tools = tools
+        self._history: tuple[Event, ...] = ()
+        self._story = Story(call, tools.clock)
+        self._run: AttemptRun | None = None
+        self._held: Reservation | None = None
+        self._seen: Answer | None = None  # what the caller has in hand
+        self._explained = False
+        self._waited_s = 0.0
+        self._sends = call.request.stream_policy is not StreamPolicy.BUFFER
+
+    async def events(self) -> AsyncIterator[Batch]:
+        """Yield what the caller is told, to its end; closing the iterator closes the upstream connection."""
+        try:
+            while not self._story.ended:
+                step = self._next_step()
+                if isinstance(step, Skip):
+                    self._skip(step.target, step.verdict)
+                    continue
+                if isinstance(step, Fail):
+                    yield self._story.fail(step)
+                    return
+                if isinstance(step, Wait):
+                    if failed := self._story.leave_hop(step.then):
+                        yield failed
+                    if not await self._wait(step):
+                        continue
+                    step = step.then
+                if not await self._reserve(step):
+                    continue
+                if failed := self._story.leave_hop(step):
+                    yield failed
+                async with aclosing(self._try(step)) as batches:
+                    async for batch in batches:
+                        yield batch
+        finally:
+            self._end_unfinished()
+
+    # ------------------------------------------------------------------------------- deciding
+
+    def _next_step(self) -> Step:
+        clock = self._tools.clock
+        return next_step(self._call.plan, self._history, clock.monotonic_s(), clock.jitter(), self._feasible())
+
+    def _feasible(self) -> Feasible:
+        """Return selection's own test against what is known now; the first hop was selected just before."""
+        call, snapshot = self._call, None
+
+        def feasible(target: Target) -> Verdict | None:
+            nonlocal snapshot
+            if not self._history and target is call.plan.order[0]:
+                return None
+            if snapshot is None:
+                snapshot = self._tools.snapshots.take(call.engine, call.request.requirements, call.decision.role)
+            rejected = check(
+                target, call.request.requirements, call.need, snapshot, HopLimits(max_cost_nano_usd=self._money_left())
+            )
+            return None if rejected is None else self._verdict(target, snapshot, rejected.rejection, rejected.detail)
+
+        return feasible
+
+    def _verdict(self, target: Target, snapshot: Snapshot, rejection: Rejection, detail: str) -> Verdict:
+        model = snapshot.models.get(target.model.ref.id)
+        provider = snapshot.providers.get(target.model.ref.provider)
+        until_s = max(model.limited_until_s if model else 0.0, provider.limited_until_s if provider else 0.0)
+        capped = rejection in (Rejection.BUDGET, Rejection.NO_PRICE) and self._money_left() is not None
+        return Verdict(rejection, detail, until_s, Reason.MAX_COST if capped else None)
+
+    def _skip(self, target: Target, verdict: Verdict) -> None:
+        self._call.trace.skipped(target.model.ref, verdict.rejection, verdict.detail)
+        self._history += (Skipped(target, verdict),)
+
+    async def _wait(self, step: Wait) -> bool:
+        """Let the wait pass; False when the retry quota does not allow the retry that it is for."""
+        last = self._history[-1]
+        provider = step.then.target.model.ref.provider
+        if isinstance(last, Failed) and not self._tools.health.may_retry(provider, last.error_class):
+            self._history += (RetryRefused(step.then.target),)
+            return False
+        clock = self._tools.clock
+        started_s, started_unix_s = clock.monotonic_s(), clock.unix_s()
+        await clock.sleep(step.seconds)
+        self._waited_s = clock.monotonic_s() - started_s
+        if self._story.hop is not None:
+            self._story.hop.trace.waited(started_unix_s, self._waited_s, step.why)
+        return True
+
+    # ------------------------------------------------------------------------------- asking
+
+    async def _reserve(self, step: Try) -> bool:
+        """Hold what the attempt may cost; False when the budget does not allow it."""
+        call, model = self._call, step.target.model
+        amount = reservation(model, call.need, call.snapshot, self._money_left())
+        longest_s = min(call.deadline_s - self._tools.clock.monotonic_s(), call.engine.timeouts.total_s)
+        attempt_id = self._tools.clock.new_id()
+        request = call.request
+        hold = Hold(call.node, attempt_id, amount, model.ref, request.request_id, request.labels, max(longest_s, 0.0))
+        try:
+            self._held = await self._tools.budget.reserve(hold)
+        except AtlasError as denied:
+            verdict = Verdict(Rejection.BUDGET, denied.message, 0.0, denied.reason, denied.retry_after_s)
+            self._skip(step.target, verdict)
+            return False
+        return True
+
+    async def _try(self, step: Try) -> AsyncIterator[Batch]:
+        hop = self._story.enter_hop(step)
+        hop.attempts += 1
+        answer = self._answer_for(hop)
+        run = self._run = self._begin(step, hop, answer)
+        opened = False
+        async with aclosing(run.deltas(answer)) as contents:
+            async for deltas in contents:
+                if run.first_batch:
+                    self._story.content_came(hop)
+                if self._sends:
+                    yield Batch(step.hop, deltas if opened else [*self._opening(hop, answer), *deltas])
+                    opened = True
+        self._run = None
+        self._story.attempts.append(run.attempt)
+        if run.finished is None:
+            self._note_failure(step, hop, run, opened)
+            return
+        opening = [*self._opening(hop, answer)] if self._sends and not opened else []
+        self._learn(hop, run.finished)
+        yield Batch(step.hop, [*opening, self._story.complete(hop, run.finished, answer)])
+
+    def _learn(self, hop: Hop, finished: Finished) -> None:
+        call, model_id = self._call, hop.target.model.ref.id
+        self._tools.learning.observe(call.decision.role, model_id, call.need.input_tokens, finished.usage)
+        self._tools.snapshots.remember(call.request.requirements.session_id, model_id)
+
+    def _answer_for(self, hop: Hop) -> Answer:
+        kind = hop.target.model.provider_kind
+        if hop.reason == "continuation" and self._seen is not None:
+            self._seen.carry_on(kind)
+            return self._seen
+        return Answer(kind)
+
+    def _opening(self, hop: Hop, answer: Answer) -> Sequence[RouterEvent]:
+        """What comes before a hop's first content: `reset` where earlier content is void, then `started`."""
+        call = self._call
+        decision = call.decision if call.request.explain and not self._explained else None
+        self._explained = True
+        started = Started(hop.target.model.ref, call.decision.decision_id, decision, call.trace.trace_id)
+        void = self._seen is not None and self._seen is not answer
+        self._seen = answer
+        return (Reset(0), started) if void else (started,)
+
+    def _begin(self, step: Try, hop: Hop, answer: Answer) -> AttemptRun:
+        call, clock, model, held = self._call, self._tools.clock, step.target.model, self._held
+        assert held is not None  # noqa: S101  # _reserve said yes
+        self._held = None
+        attempt_id = held.attempt_id
+        trace = hop.trace.start_attempt(step.number, attempt_id)
+        blank = blank_attempt(attempt_id, model.ref, step.hop, step.number, clock.unix_s(), self._waited_s)
+        self._waited_s = 0.0
+        provider = call.engine.providers[model.ref.provider]
+        tools = AttemptTools(provider, self._tools.budget, held, self._tools.health.begin(model), trace, clock)
+        prefill = answer.text().rstrip() if hop.reason == "continuation" else ""
+        provider_call = self._provider_call(step, prefill, trace.traceparent)
+        return AttemptRun(blank, provider_call, call.need.input_tokens, self._bounds(), tools)
+
+    def _provider_call(self, step: Try, prefill: str, traceparent: str) -> ProviderCall:
+        call, model = self._call, step.target.model
+        left = self._money_left()
+        options = call.request.provider_options
+        return ProviderCall(
+            model=model,
+            request=call.request,
+            max_output_tokens=output_cap(model, call.need, left),
+            options={**options.get(model.provider_kind, {}), **options.get(model.ref.provider, {})} if options else {},
+            prefill=prefill,
+            traceparent=traceparent,
+            cap_was_asked=call.need.max_output_tokens is not None or left is not None,
+        )
+
+    def _bounds(self) -> AttemptBounds:
+        limits, timeouts = self._call.request.limits, self._call.engine.timeouts
+        first_s, idle_s = limits.time_to_first_token_s, limits.idle_s
+        return AttemptBounds(
+            timeouts.time_to_first_token_s if first_s is None else first_s,
+            timeouts.idle_s if idle_s is None else idle_s,
+            self._call.deadline_s,
+        )
+
+    def _money_left(self) -> int | None:
+        max_cost = self._call.request.limits.max_cost_nano_usd
+        return None if max_cost is None else max(0, max_cost - self._story.totals().cost_nano_usd)
+
+    # ------------------------------------------------------------------------------- ending
+
+    def _note_failure(self, step: Try, hop: Hop, run: AttemptRun, sent: bool) -> None:
+        error = run.error or ProviderError(ErrorClass.OTHER, "the attempt ended without a reason")
+        hop.error = error
+        self._history += (
+            Failed(
+                step.target,
+                step.hop,
+                step.number,
+                error.error_class,
+                self._tools.clock.monotonic_s(),
+                error.retry_after_s,
+                error.retry_once,
+                content_sent=sent,
+                continuable=self._continuable(),
+            ),
+        )
+
+    def _continuable(self) -> bool:
+        request = self._call.request
+        formatted = request.response_format.json_schema or request.response_format.json_object
+        return self._seen is not None and self._seen.plain_text and not request.tools and not formatted
+
+    def _end_unfinished(self) -> None:
+        """Close what a caller that went away left open."""
+        if self._held is not None:
+            settlement = Settlement(0, False, Usage(), ErrorClass.CANCELLED, "")
+            self._tools.budget.settle(self._held, settlement)  # it was never sent
+            self._held = None
+        if self._story.ended:
+            return
+        if self._run is not None:
+            self._story.attempts.append(self._run.attempt)
+        self._story.cancel()

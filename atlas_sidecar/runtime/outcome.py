@@ -1,0 +1,39 @@
+"""Sums up a chain: what all its attempts cost and used, and the last event and the trace's end that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from atlas_sidecar.core.types import Attempt, Usage
+
+
+class Totals(NamedTuple):
+    """Of every request sent. `cost_nano_usd` sums the known costs; `incomplete`: some attempt's price is unknown."""
+
+    cost_nano_usd: int
+    estimated: bool
+    incomplete: bool
+    usage: Usage
+
+
+def totals(attempts: Sequence[Attempt]) -> Totals:
+    """Return what the attempts cost and used together."""
+    usage = Usage()
+    for attempt in attempts:
+        usage += attempt.usage
+    return Totals(
+        sum(attempt.cost_nano_usd or 0 for attempt in attempts),
+        any(attempt.cost_estimated for attempt in attempts),
+        any(attempt.cost_nano_usd is None for attempt in attempts),
+        usage,
+    )
+
+
+def taken(attempts: Sequence[Attempt]) -> list[str]:
+    """Return the chain that was taken, a hop an entry: "openai/gpt-6.1-sol:timeout", "google/gemini-4-argon:ok"."""
+    hops: dict[int, str] = {}
+    for attempt in attempts:
+        label = attempt.error_class.label if attempt.error_class else "ok"
+        hops[attempt.hop] = f"{attempt.model.provider}/{attempt.model.id}:{label}"
+    return [hops[index] for index in sorted(hops)]
