@@ -7,12 +7,14 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from atlas_sidecar.core.errors import ErrorClass, ProviderError, Reason
 from atlas_sidecar.core.money import Price
+from atlas_sidecar.core.spend_records import Checkpoint, LogRecord, PastLog
+from atlas_sidecar.core.sync import Denial, Grant, SyncAnswer, SyncCall, Want
 from atlas_sidecar.core.types import (
     Attempt,
     Decision,
@@ -205,4 +207,60 @@ class Telemetry(Protocol):
 
     def start_request(self, method: str, metadata: Mapping[str, str], request: GenerateRequest | None) -> RequestTrace:
         """Open the server span of `method` ("Generate", "Select"), continuing the caller's trace from its metadata."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------- budget
+
+
+class SpendLogError(Exception):
+    """The spend log cannot be opened or written; the message says which, why, and what to do."""
+
+
+class SpendLog(Protocol):
+    """The durable outbox of one sidecar: what was appended survives a crash of the process."""
+
+    def open(self, incarnation: str, unix_s: float) -> Sequence[PastLog]:
+        """Take the log and return what predecessors left, oldest first. Raises SpendLogError."""
+        ...
+
+    def begin(self, checkpoint: Callable[[], Checkpoint]) -> None:
+        """Start this incarnation's part; `checkpoint` gives the state when a segment begins. Raises SpendLogError."""
+        ...
+
+    def append(self, record: LogRecord) -> None:
+        """Write one record, whole or not at all. Raises SpendLogError."""
+        ...
+
+    def forget(self, incarnation: str, seq: int) -> None:
+        """Let the facts of this incarnation up to `seq` go: the ledger has them for long enough."""
+        ...
+
+    def close(self, unix_s: float) -> None:
+        """End in order. Idempotent; never raises."""
+        ...
+
+
+class GatewayError(Exception):
+    """The budget service did not answer. `refused`: it answered that it does not accept this call."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.refused = refused
+
+
+class BudgetGateway(Protocol):
+    """The way to the budget service."""
+
+    async def sync(self, call: SyncCall, timeout_s: float) -> SyncAnswer:
+        """Report facts, show leases held, ask for more. Raises GatewayError."""
+        ...
+
+    async def reserve(self, sidecar_id: str, incarnation: str, want: Want, timeout_s: float) -> Grant | Denial:
+        """Ask for a lease for one request. Raises GatewayError."""
+        ...
+
+    async def close(self) -> None:
+        """Close connections. Idempotent."""
         ...

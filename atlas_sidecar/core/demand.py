@@ -1,0 +1,46 @@
+"""How much is asked of a sidecar: rates that forget, so that leases and fair shares follow use.
+
+Rules kept here:
+- A rate is a decayed sum: every event counts its weight, halved each `half_life_s`; rate = sum x ln 2 / half-life,
+  the limit of a steady stream. It begins at 0 and under-estimates for the first half-life: a burst at the start is no
+  forecast of the day.
+- Time comes in as an argument and may stand still; it never makes a rate grow.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+LN2 = log(2.0)
+
+
+class Rate:
+    """A decayed rate per second of weighted events."""
+
+    __slots__ = ("_decay", "_sum", "_then_s")
+
+    def __init__(self, half_life_s: float) -> None:
+        self._decay = LN2 / half_life_s
+        self._sum = 0.0
+        self._then_s = 0.0
+
+    def __repr__(self) -> str:
+        return f"Rate({self._sum * self._decay:.3g}/s at {self._then_s:.1f} s)"
+
+    def add(self, now_s: float, weight: float = 1.0) -> None:
+        """Count an event."""
+        elapsed = now_s - self._then_s
+        if elapsed > 0.0:
+            self._sum *= exp(-self._decay * elapsed)
+            self._then_s = now_s
+        self._sum += weight
+
+    def per_second(self, now_s: float) -> float:
+        """Return the rate now."""
+        elapsed = now_s - self._then_s
+        return self._sum * self._decay * (exp(-self._decay * elapsed) if elapsed > 0.0 else 1.0)
+
+
+def expected_requests(requests: Rate, now_s: float, left_s: float) -> float:
+    """Return how many more requests a period with `left_s` seconds left will bring, at least 1."""
+    return max(1.0, requests.per_second(now_s) * max(0.0, left_s))

@@ -1,0 +1,97 @@
+"""What a new process makes of the logs that its predecessors left.
+
+Rules kept here:
+- A checkpoint replaces totals and open reservations that came before it, never facts.
+- A reservation is closed by a Settle of its attempt, by whichever incarnation.
+- What the service is sent of a predecessor is what its log holds, under its own numbers; a gap between them is a Skip.
+- A log that may lack its end (another boot, not synced) gets a Skip behind its last fact, and no Finish: what its
+  leases held stays in suspense. Local books are nobody else's: a service is never sent them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from atlas_sidecar.core.spend_records import (
+    Applied,
+    Checkpoint,
+    Fact,
+    Finish,
+    PastLog,
+    Reservation,
+    Settle,
+    Skip,
+)
+from atlas_sidecar.core.totals import Totals
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What was found. `facts`: to be sent, in order; `finish`: predecessors whose log is whole; `local`: those that
+    kept local books;
+    `open`: reservations never settled.
+    """
+
+    totals: Totals = field(default_factory=Totals)
+    open: dict[str, Reservation] = field(default_factory=dict)
+    facts: list[Fact] = field(default_factory=list)
+    finish: list[str] = field(default_factory=list)
+    local: list[str] = field(default_factory=list)
+    damaged: int = 0
+
+
+def recover(logs: Sequence[PastLog]) -> Recovered:
+    """Return what the predecessors' logs, oldest first, add up to."""
+    found = Recovered()
+    applied: dict[str, int] = {}
+    finished: set[str] = set()
+    for log in logs:
+        found.damaged += log.damaged
+        for record in log.records:
+            _replay(found, record, applied, finished)
+    for log in logs:
+        incarnation = log.header.incarnation
+        if log.header.local:
+            found.local.append(incarnation)
+            continue
+        facts = [record for record in log.records if isinstance(record, Fact)]
+        numbered = list(with_skips(facts, applied.get(incarnation, 0)))
+        found.facts.extend(numbered)
+        if log.whole and not log.damaged:
+            if incarnation not in finished:
+                found.finish.append(incarnation)
+        else:
+            last = numbered[-1].seq if numbered else applied.get(incarnation, 0)
+            found.facts.append(Fact(incarnation, last + 1, Skip(last + 1)))
+    return found
+
+
+def _replay(found: Recovered, record: object, applied: dict[str, int], finished: set[str]) -> None:
+    match record:
+        case Reservation():
+            found.open[record.attempt_id] = record
+        case Fact(body=Settle() as settle):
+            found.open.pop(settle.attempt_id, None)
+            found.totals.add(settle)
+        case Fact(body=Finish(predecessor=predecessor)):
+            finished.add(predecessor)
+        case Checkpoint():
+            found.totals = Totals(record.totals)
+            found.open = {reservation.attempt_id: reservation for reservation in record.open}
+        case Applied():
+            applied[record.incarnation] = max(record.seq, applied.get(record.incarnation, 0))
+        case _:
+            pass
+
+
+def with_skips(facts: Iterable[Fact], applied: int) -> Iterable[Fact]:
+    """Yield facts in order of number, each gap between them (and behind `applied`) filled by a Skip that ends it."""
+    expected = applied + 1
+    for fact in sorted(facts, key=lambda fact: fact.seq):
+        if fact.seq < expected:
+            continue
+        if fact.seq > expected:
+            yield Fact(fact.incarnation, fact.seq - 1, Skip(expected))
+        yield fact
+        expected = fact.seq + 1
