@@ -48,7 +48,7 @@ class SystemClock:
 class VirtualClock:
     """A clock without waiting, for tests and simulations; implements ports.Clock.
 
-    `sleep` returns when the virtual time has come. `run` moves the time on while a task waits; `advance` moves it by hand.
+    `sleep` returns when the virtual time has come. `run` moves the time on while a task waits, `advance` by hand.
     Chance and ids repeat for the same seed.
     """
 
