@@ -16,26 +16,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-from atlas_sidecar.core.eligibility import (
-    SOFT,
-    UNSEEN_MODEL,
-    UNSEEN_PROVIDER,
-    Eligibility,
-    Rejected,
-    badness,
-    estimate_cost,
-)
+from atlas_sidecar.core.availability import SOFT, UNSEEN_MODEL, ProviderView, Rejected, badness
+from atlas_sidecar.core.costs import estimate_cost
+from atlas_sidecar.core.eligibility import Eligibility
 from atlas_sidecar.core.scarcity import Line, effective_sensitivity, is_cost_optimization, thrifty_pick
 from atlas_sidecar.core.types import (
     Candidate,
     Decision,
-    Model,
     ModelState,
     Need,
-    ProviderState,
     Requirements,
     Snapshot,
     Target,
@@ -47,21 +38,18 @@ USE_CASE_BONUS: Final = 0.5
 AFFINITY_FACTOR: Final = 1.1
 _LOG_2: Final = math.log(2.0)
 
-
-class _Row(NamedTuple):
-    """What is known of one target before prices are compared."""
-
-    target: Target
-    state: ModelState
-    provider: ProviderState
-    rejected: Rejected | None
-    cost: int | None
+# One target before prices are compared: what is known of it, why it may not serve, what it is likely to cost.
+_Row: TypeAlias = tuple[Target, ModelState, ProviderView, Rejected | None, int | None]
 
 
 class _Scored(NamedTuple):
-    """One target scored. `merit` and `relative_price` give its score at any sensitivity."""
+    """One target scored; the fields before `position` are the order, best first. The last three: see _lines."""
 
-    row: _Row
+    negative_score: float
+    cost: float
+    tier: int
+    model_id: str
+    position: int
     candidate: Candidate
     merit: float
     relative_price: float
@@ -80,154 +68,127 @@ def rank(
 ) -> Decision:
     """Return the decision: every target scored or rejected, and the order in which to try the eligible ones."""
     rows = _rows(targets, requirements, need, snapshot)
-    scorer = _Scorer(rows, requirements, snapshot, weights, tier_factor)
-    scored = [scorer.score(row) for row in rows]
-    eligible = [one for one in scored if one.row.rejected is None]
-    rejected = [one for one in scored if one.row.rejected is not None]
-    last_resort = False
-    if eligible:
-        candidates = _in_order(eligible, scorer)
-        order = tuple([candidate.target for candidate in candidates])
-    else:
-        candidates = _least_bad_first(rejected, snapshot.now_s)
-        last_resort = bool(candidates)
-        order = tuple([candidate.target for candidate in candidates[:1]])
-        rejected = [one for one in rejected if one.row.rejected is None or one.row.rejected.rejection not in SOFT]
-    if rejected:
-        candidates += [one.candidate for one in sorted(rejected, key=_best_first)]
+    prices = _Prices(rows, snapshot, weights)
+    scored = sorted(_score(rows, prices, requirements, snapshot.affinity_model, weights, tier_factor))
+    eligible = [one for one in scored if one.candidate.rejection is None]
+    rejected = [one for one in scored if one.candidate.rejection is not None]
+    first, last_resort = _in_order(eligible, prices, weights), False
+    if not eligible:
+        waiting = _least_bad_first(rejected, rows, snapshot.now_s)
+        first, last_resort = [one.candidate for one in waiting], bool(waiting)
+        rejected = [one for one in rejected if one.candidate.rejection not in SOFT]
+    order = first[:1] if last_resort else first
     return Decision(
         decision_id=decision_id,
-        candidates=tuple(candidates),
-        order=order,
+        candidates=(*first, *[one.candidate for one in rejected]),
+        order=tuple([candidate.target for candidate in order]),
         weights=weights,
         role=role,
         cost_optimization=is_cost_optimization(snapshot.budget),
         remaining_nano_usd=snapshot.budget.remaining_nano_usd,
         config_version=snapshot.config_version,
-        affinity_applied=any(one.row.target.model.ref.id == snapshot.affinity_model for one in eligible),
+        affinity_applied=bool(snapshot.affinity_model)
+        and any(one.model_id == snapshot.affinity_model for one in eligible),
         last_resort=last_resort,
     )
 
 
 def _rows(targets: Sequence[Target], requirements: Requirements, need: Need, snapshot: Snapshot) -> list[_Row]:
-    check = Eligibility(requirements, need, snapshot).check
-    models, providers = snapshot.models, snapshot.providers
-    expected = snapshot.expected_output_tokens
-    rows = []
+    test = Eligibility(requirements, need, snapshot)
+    check, provider, models, expected = test.check, test.provider, snapshot.models, snapshot.expected_output_tokens
+    rows: list[_Row] = []
     for target in targets:
         model = target.model
         state = models.get(model.ref.id, UNSEEN_MODEL)
-        provider = providers.get(model.ref.provider, UNSEEN_PROVIDER)
-        rejected = check(model, state, provider)
-        rows.append(_Row(target, state, provider, rejected, estimate_cost(model, need, expected)))
+        view = provider(model.ref.provider)
+        rows.append((target, state, view, check(model, state, view), estimate_cost(model, need, expected)))
     return rows
 
 
-class _Scorer:
-    """The formula, with everything that does not depend on the model resolved."""
+class _Prices:
+    """How prices become 0..1 in this decision, relative_price = (ln(c + e) - floor) / span, and how much they count."""
 
-    __slots__ = ("_affinity", "_floor", "_rise", "_sensitivity", "_span", "_tier_factor", "_use_cases", "_weights")
+    __slots__ = ("floor", "rise", "sensitivity", "span")
 
-    def __init__(
-        self, rows: Sequence[_Row], requirements: Requirements, snapshot: Snapshot, weights: Weights, tier_factor: float
-    ) -> None:
-        costs = [row.cost for row in rows if row.cost is not None and (row.rejected is None or row.rejected.scarce)]
+    def __init__(self, rows: Sequence[_Row], snapshot: Snapshot, weights: Weights) -> None:
+        costs = [cost for *_, rejected, cost in rows if cost is not None and (rejected is None or rejected.scarce)]
         if not costs:  # nothing to choose from: compare all, so that the terms still say something
-            costs = [row.cost for row in rows if row.cost is not None] or [0]
+            costs = [cost for *_, cost in rows if cost is not None] or [0]
         dearest = max(costs)
-        self._floor = math.log(min(costs) + E_NANO_USD)
-        self._span = max(math.log(dearest + E_NANO_USD) - self._floor, _LOG_2)
-        self._sensitivity = effective_sensitivity(weights.price_sensitivity, snapshot.budget, dearest, E_NANO_USD)
-        self._rise = self._sensitivity - weights.price_sensitivity
-        self._weights = weights
-        self._use_cases = frozenset(requirements.use_cases)
-        self._tier_factor = tier_factor
-        self._affinity = snapshot.affinity_model
+        self.floor = math.log(min(costs) + E_NANO_USD)
+        self.span = max(math.log(dearest + E_NANO_USD) - self.floor, _LOG_2)
+        self.sensitivity = effective_sensitivity(weights.price_sensitivity, snapshot.budget, dearest, E_NANO_USD)
+        self.rise = self.sensitivity - weights.price_sensitivity
 
-    def score(self, row: _Row) -> _Scored:
-        """Return one target's terms and score."""
-        target, state, provider, rejected, cost = row
-        model, weights = target.model, self._weights
+
+def _score(
+    rows: Sequence[_Row],
+    prices: _Prices,
+    requirements: Requirements,
+    affinity_model: str,
+    weights: Weights,
+    tier_factor: float,
+) -> list[_Scored]:
+    """Return every target's terms and score. One loop, without a call that it can do without: each model counts."""
+    w_reasoning, w_reliability, w_cost, w_speed = weights.reasoning, weights.reliability, weights.cost, weights.speed
+    floor, span, sensitivity, log = prices.floor, prices.span, prices.sensitivity, math.log
+    use_cases = frozenset(requirements.use_cases)
+    scored = []
+    for index, (target, state, view, rejected, cost) in enumerate(rows):
+        model, tier = target.model, target.tier
         relative = 1.0
         if cost is not None:
-            relative = (math.log(cost + E_NANO_USD) - self._floor) / self._span
+            relative = (log(cost + E_NANO_USD) - floor) / span
             relative = 0.0 if relative < 0.0 else 1.0 if relative > 1.0 else relative
-        efficiency = 10.0 * (1.0 - self._sensitivity * relative)
-        reliability = 10.0 * (state.reliability if state.reliability < provider.reliability else provider.reliability)
-        speed = _speed(model, state, provider)
-        merit = model.reasoning_score * weights.reasoning + reliability * weights.reliability + speed * weights.speed
-        if self._use_cases:
-            merit += USE_CASE_BONUS * len(self._use_cases.intersection(model.use_cases))
-        multiplier = state.success_rate
-        if target.tier > 1:
-            multiplier *= self._tier_factor ** (target.tier - 1)
-        if model.ref.id == self._affinity:
+        efficiency = 10.0 * (1.0 - sensitivity * relative)
+        reliability, provider_reliability = state.reliability, view.state.reliability
+        reliability = 10.0 * (reliability if reliability < provider_reliability else provider_reliability)
+        reasoning, speed = model.reasoning_score, model.speed_score * state.latency_ratio * view.load
+        merit = reasoning * w_reasoning + reliability * w_reliability + speed * w_speed
+        if use_cases:
+            merit += USE_CASE_BONUS * len(use_cases.intersection(model.use_cases))
+        success_rate = multiplier = state.success_rate
+        if tier > 1:
+            multiplier *= tier_factor ** (tier - 1)
+        model_id = model.ref.id
+        if model_id == affinity_model:
             multiplier *= AFFINITY_FACTOR
-        candidate = Candidate(
-            target,
-            (merit + efficiency * weights.cost) * multiplier,
-            model.reasoning_score,
-            reliability,
-            efficiency,
-            speed,
-            state.success_rate,
-            cost,
-            None if rejected is None else rejected.rejection,
-            "" if rejected is None else rejected.detail,
-        )
-        return _Scored(row, candidate, merit, relative, multiplier)
-
-    def thrifty(self, eligible: Sequence[_Scored]) -> int:
-        """Return the index of the pick; `eligible` is sorted, best first."""
-        if self._rise <= 0.0 or len(eligible) == 1:
-            return 0
-        own, weight = self._weights.price_sensitivity, 10.0 * self._weights.cost
-        lines = [
-            Line(
-                start=(one.merit + weight * (1.0 - own * one.relative_price)) * one.multiplier,
-                slope=weight * one.relative_price * one.multiplier,
-                cost=math.inf if one.row.cost is None else one.row.cost,
-            )
-            for one in eligible
-        ]
-        return thrifty_pick(lines, self._rise)
+        score = (merit + efficiency * w_cost) * multiplier
+        kind, detail = (None, "") if rejected is None else rejected[:2]
+        terms = Candidate(target, score, reasoning, reliability, efficiency, speed, success_rate, cost, kind, detail)
+        dearness = math.inf if cost is None else cost
+        scored.append(_Scored(-score, dearness, tier, model_id, index, terms, merit, relative, multiplier))
+    return scored
 
 
-def _speed(model: Model, state: ModelState, provider: ProviderState) -> float:
-    speed = model.speed_score * state.latency_ratio
-    limit, in_flight = provider.concurrency_limit, provider.in_flight
-    if limit is None or in_flight <= 0:
-        return speed
-    return speed * (0.5 if in_flight >= limit else 1.0 - 0.5 * in_flight / limit)
-
-
-def _best_first(one: _Scored) -> tuple[float, float, int, str]:
-    candidate = one.candidate
-    cost = candidate.estimated_cost_nano_usd
-    target = candidate.target
-    return -candidate.score, math.inf if cost is None else cost, target.tier, target.model.ref.id
-
-
-def _in_order(eligible: list[_Scored], scorer: _Scorer) -> list[Candidate]:
-    eligible.sort(key=_best_first)
-    pick = scorer.thrifty(eligible)
+def _in_order(eligible: list[_Scored], prices: _Prices, weights: Weights) -> list[Candidate]:
+    """Return the eligible ones, best first; `eligible` is sorted by score."""
+    if prices.rise <= 0.0 or len(eligible) < 2:
+        return [one.candidate for one in eligible]
+    pick = thrifty_pick(_lines(eligible, weights), prices.rise)
     if pick == 0:
         return [one.candidate for one in eligible]
-    first = eligible.pop(pick)
-    most = first.candidate.score
-    return [first.candidate, *(_cut(one.candidate, most) for one in eligible)]
+    first = eligible[pick].candidate
+    others = [one.candidate for one in eligible if one.candidate is not first]
+    return [first, *[one if one.score <= first.score else one._replace(score=first.score) for one in others]]
 
 
-def _cut(candidate: Candidate, most: float) -> Candidate:
-    return candidate if candidate.score <= most else replace(candidate, score=most)
+def _lines(eligible: Sequence[_Scored], weights: Weights) -> list[Line]:
+    own, weight = weights.price_sensitivity, 10.0 * weights.cost
+    return [
+        Line(
+            start=(one.merit + weight * (1.0 - own * one.relative_price)) * one.multiplier,
+            slope=weight * one.relative_price * one.multiplier,
+            cost=one.cost,
+        )
+        for one in eligible
+    ]
 
 
-def _least_bad_first(rejected: Sequence[_Scored], now_s: float) -> list[Candidate]:
+def _least_bad_first(rejected: Sequence[_Scored], rows: Sequence[_Row], now_s: float) -> list[_Scored]:
     waiting = []
     for one in rejected:
-        candidate, row = one.candidate, one.row
-        if candidate.rejection in SOFT and row.rejected is not None:
-            waiting.append(
-                (badness(row.rejected.rejection, row.state, row.provider, now_s), _best_first(one), candidate)
-            )
-    return [candidate for _, _, candidate in sorted(waiting, key=lambda entry: entry[:2])]
+        if one.candidate.rejection in SOFT:
+            _, state, view, _, _ = rows[one.position]
+            waiting.append((badness(state, view.state, now_s), one))
+    return [one for _, one in sorted(waiting)]

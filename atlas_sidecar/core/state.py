@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from atlas_sidecar.core.request import Capability
 
@@ -199,8 +199,7 @@ class Rejection(IntEnum):
     NO_PRICE = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One model of a decision with its four terms (0..10), its score, or why it was rejected."""
 
     target: Target
