@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 Path: TypeAlias = tuple[str | int, ...]
 
 _SECRET_KEYS: Final = frozenset({"api_key", "api_key_env", "headers", "token"})
-_SECRET_LOOK: Final = re.compile(r"(sk-|sk_|gsk_|AIza|AQ\.|xai-|key-|Bearer )\S{6,}|[A-Za-z0-9_\-+/=.]{32,}")
+_SECRET_LOOK: Final = re.compile(r"(sk-|sk_|gsk_|AIza|AQ\.|xai-|key-|Bearer )\S{6,}|[A-Za-z0-9_\-+/=.]{32,}|//[^/]*@")
 _MAX_SHOWN: Final = 60
 
 
@@ -61,7 +61,7 @@ def shown(value: object, path: Path = ()) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    text = value if isinstance(value, str) else str(value)
+    text = value if isinstance(value, str) else str(getattr(value, "text", value))  # a Number keeps its digits
     if _SECRET_LOOK.search(text):
         return "(not shown)"
     text = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."

@@ -19,7 +19,9 @@ from atlas_sidecar.config.errors import ConfigError, Path, Problem, dotted
 MAX_BYTES: Final = 4 * 1024 * 1024
 _MAX_DEPTH: Final = 24
 _MAX_VALUES: Final = 100_000
-_STANDARD_TAG: Final = "tag:yaml.org,2002:"
+_PLAIN_TAGS: Final = frozenset(
+    f"tag:yaml.org,2002:{name}" for name in "null bool int float str seq map timestamp value merge".split()
+)
 _INT: Final = re.compile(r"[-+]?[0-9]+\Z")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -94,12 +96,10 @@ class _Reader:
         if self.values > _MAX_VALUES or len(path) > _MAX_DEPTH:
             what = "too deep" if len(path) > _MAX_DEPTH else "too many values"
             raise ConfigError([Problem(dotted(path), what, node.start_mark.line + 1, self.document.source)])
-        if not node.tag.startswith(_STANDARD_TAG):
+        if node.tag not in _PLAIN_TAGS:
             message = f"YAML tags such as {node.tag} are not supported"
-            self.document.problems.append(
-                Problem(dotted(path), message, node.start_mark.line + 1, self.document.source)
-            )
-            return None
+            problem = Problem(dotted(path), message, node.start_mark.line + 1, self.document.source)
+            raise ConfigError([*self.document.problems, problem])
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
         if isinstance(node, yaml.SequenceNode):
