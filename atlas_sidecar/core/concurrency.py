@@ -45,8 +45,8 @@ class ConcurrencyLimit:
 
     def lost(self, in_flight: int, begun_s: float, now_s: float) -> None:
         """Count an attempt that was refused as too much; `in_flight` includes it, `begun_s` is when it began."""
-        if begun_s < self._cut_at_s:
+        if begun_s <= self._cut_at_s:
             return
         used = float(in_flight) if self._limit is None else min(float(in_flight), self._limit)
-        self._limit = max(1.0, DECREASE * used)
+        self._limit = min(max(1.0, DECREASE * used), MAX_LIMIT)
         self._cut_at_s = now_s

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
 
@@ -24,26 +23,26 @@ from atlas_sidecar.core.types import (
     Model,
     ModelState,
     ProviderState,
-    ProviderStatus,
     RateLimit,
     Target,
     Usage,
 )
 from atlas_sidecar.core.verdict import verdict
 from atlas_sidecar.ports import Clock, Provider
-from atlas_sidecar.runtime.performance import ModelPerformance, ModelReport, ProviderPerformance, ProviderReport
-from atlas_sidecar.runtime.probes import HealthSettings, Probes
+from atlas_sidecar.runtime.performance import ModelPerformance, ProviderPerformance
+from atlas_sidecar.runtime.probes import HealthSettings, ProbeResult, Probes
+from atlas_sidecar.runtime.reports import (
+    ModelReport,
+    ProviderReport,
+    Serving,
+    Times,
+    model_report,
+    overall,
+    provider_report,
+)
 
 QUANTUM_S: Final = 1.0
 _NEVER: Final = -math.inf
-
-
-class Serving(IntEnum):
-    """What the sidecar can do for its roles; numbers of atlas_api.v1.HealthResponse.Status."""
-
-    SERVING = 1
-    DEGRADED = 2
-    NOT_SERVING = 3
 
 
 class Flight:
@@ -196,13 +195,13 @@ class Health:
         A provider whose port is a new object may have a new key or address: its open circuit gets a trial at once.
         """
         now_s = self.now_s()
-        names = {model.ref.provider for model in models} | set(providers)
+        names = dict.fromkeys([*providers, *(model.ref.provider for model in models)])
         for name in names:
             kept = self._providers.setdefault(name, ProviderPerformance(name))
             if name in providers and self._ports.get(name) is not providers[name]:
                 kept.breaker.try_again(now_s)
                 kept.failed_probes = 0
-        for name in set(self._providers) - names:
+        for name in set(self._providers) - set(names):
             del self._providers[name]
         self._ports.clear()
         self._ports.update(providers)
@@ -226,71 +225,27 @@ class Health:
         """Stop probing and wait for what is on its way."""
         await self._probes.close()
 
+    async def check(self, provider: str) -> ProbeResult:
+        """Probe a provider, or return its cached result while that is fresh; those who ask at once share one probe."""
+        return await self._probes.check(provider)
+
     def report(self) -> tuple[list[ProviderReport], list[ModelReport]]:
         """Return what the Health RPC shows, in the order of the configuration."""
-        now_s = self.now_s()
-        to_unix_s = self._clock.unix_s() - now_s
-        models, providers = self.states(now_s)
-
-        def unix(at_s: float | None) -> float | None:
-            return at_s + to_unix_s if at_s is not None and at_s > now_s else None
-
-        provider_reports = []
-        for name, provider in self._providers.items():
-            state, said, checked_s = providers[name], provider.last_said, provider.last_checked_s
-            provider_reports.append(
-                ProviderReport(
-                    provider=name,
-                    status=state.status,
-                    response_time_s=provider.response_time_s,
-                    requests_remaining=said.requests_remaining,
-                    tokens_remaining=said.tokens_remaining,
-                    limited_until_unix_s=unix(state.limited_until_s),
-                    last_checked_unix_s=None if checked_s is None else checked_s + to_unix_s,
-                    last_error=provider.last_error,
-                    error_rate=provider.error_rate(now_s),
-                    circuit=state.circuit,
-                    open_until_unix_s=unix(state.open_until_s),
-                    in_flight=state.in_flight,
-                    concurrency_limit=state.concurrency_limit,
-                    retry_tokens=provider.quota.tokens,
-                )
-            )
-        model_reports = [
-            ModelReport(
-                ref=model.ref,
-                circuit=models[name].circuit,
-                open_until_unix_s=unix(models[name].open_until_s),
-                limited_until_unix_s=unix(models[name].limited_until_s),
-                success_rate=models[name].success_rate,
-                reliability=10.0 * min(models[name].reliability, providers[model.ref.provider].reliability),
-                time_to_first_token_p50_s=models[name].time_to_first_token_p50_s,
-                time_to_first_token_p95_s=models[name].time_to_first_token_p95_s,
-                latency_p95_s=models[name].latency_p95_s,
-                output_tokens_per_s=models[name].output_tokens_per_s,
-                in_flight=models[name].in_flight,
-                last_error=model.last_error,
-            )
-            for name, model in self._models.items()
-        ]
-        return provider_reports, model_reports
+        times = Times(self.now_s(), self._clock.unix_s())
+        models, providers = self.states(times.now_s)
+        of_provider: dict[str, list[ModelState]] = {name: [] for name in providers}
+        for name, model in self._models.items():
+            of_provider[model.ref.provider].append(models[name])
+        return (
+            [provider_report(p, providers[name], of_provider[name], times) for name, p in self._providers.items()],
+            [model_report(m, models[name], providers[m.ref.provider], times) for name, m in self._models.items()],
+        )
 
     def overall(self, roles: Mapping[str, Sequence[Target]]) -> Serving:
         """Sum up the roles: degraded when one has no usable model in its first tier, not serving when none has any."""
         now_s = self.now_s()
         models, providers = self.states(now_s)
-        usable = {
-            name: _usable(models[name], providers[model.ref.provider], now_s) for name, model in self._models.items()
-        }
-        any_usable = False
-        degraded = False
-        for targets in roles.values():
-            good = {target.tier for target in targets if usable.get(target.model.ref.id, False)}
-            any_usable = any_usable or bool(good)
-            degraded = degraded or min((target.tier for target in targets), default=0) not in good
-        if not any_usable:
-            return Serving.NOT_SERVING
-        return Serving.DEGRADED if degraded else Serving.SERVING
+        return overall(roles, models, providers, now_s)
 
     def _touch_provider(self, provider: ProviderPerformance) -> None:
         if self._providers.get(provider.name) is provider:
@@ -318,12 +273,3 @@ class Health:
         deadlines = [model.next_change_s(now_s) for model in self._models.values()]
         deadlines += [provider.next_change_s(now_s) for provider in self._providers.values()]
         self._rebuild_at_s = min([now_s + QUANTUM_S, *deadlines])
-
-
-def _usable(model: ModelState, provider: ProviderState, now_s: float) -> bool:
-    return (
-        provider.has_credentials
-        and provider.status is not ProviderStatus.UNHEALTHY
-        and Circuit.OPEN not in (model.circuit, provider.circuit)
-        and now_s >= max(model.limited_until_s, provider.limited_until_s)
-    )

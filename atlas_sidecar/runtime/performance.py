@@ -11,7 +11,6 @@ Rules kept here:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 from atlas_sidecar.core.breaker import Breaker
@@ -28,50 +27,12 @@ from atlas_sidecar.core.types import (
     RateLimit,
     Usage,
 )
-from atlas_sidecar.core.verdict import sentence, verdict
+from atlas_sidecar.core.verdict import NOTHING, sentence, verdict
 
 DEFAULT_COOLDOWN_S: Final = 5.0
 MAX_COOLDOWN_S: Final = 86_400.0
 RATE_LIMIT_MEMORY_S: Final = 60.0
 FAILED_PROBES_TO_EVICT: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ModelReport:
-    """What is known of a model, for people. `reliability` 0..10 is the score's term; times are Unix seconds."""
-
-    ref: ModelRef
-    circuit: Circuit
-    open_until_unix_s: float | None
-    limited_until_unix_s: float | None
-    success_rate: float
-    reliability: float
-    time_to_first_token_p50_s: float | None
-    time_to_first_token_p95_s: float | None
-    latency_p95_s: float | None
-    output_tokens_per_s: float | None
-    in_flight: int
-    last_error: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderReport:
-    """What is known of a provider, for people. `error_rate` 0..1, decayed; times are Unix seconds, None = not set."""
-
-    provider: str
-    status: ProviderStatus
-    response_time_s: float | None
-    requests_remaining: int | None
-    tokens_remaining: int | None
-    limited_until_unix_s: float | None
-    last_checked_unix_s: float | None
-    last_error: str
-    error_rate: float
-    circuit: Circuit
-    open_until_unix_s: float | None
-    in_flight: int
-    concurrency_limit: int | None
-    retry_tokens: int
 
 
 def cooldown_until(old_s: float, error: ProviderError, now_s: float) -> float:
@@ -187,8 +148,8 @@ class ProviderPerformance:
         "has_credentials",
         "in_flight",
         "last_attempt_s",
-        "last_checked_s",
         "last_error",
+        "last_heard_s",
         "name",
         "quota",
         "response_time_s",
@@ -203,7 +164,7 @@ class ProviderPerformance:
         self.failed_probes = 0
         self.has_credentials = True
         self.last_attempt_s = -math.inf
-        self.last_checked_s: float | None = None
+        self.last_heard_s: float | None = None
         self.last_error = ""
         self.response_time_s: float | None = None
         self._answered = False
@@ -230,6 +191,8 @@ class ProviderPerformance:
         counts = verdict(error)
         if counts.provider_reliability is not None:
             self._reliability.add(counts.provider_reliability, now_s)
+        if counts is not NOTHING:
+            self.last_heard_s = now_s
         if error is None:
             self._answered, self.failed_probes = True, 0
         elif counts.provider_reliability is not None:
@@ -243,6 +206,7 @@ class ProviderPerformance:
         It is no answer for the means: a model list says nothing about how well models answer.
         """
         self.response_time_s = response_time_s
+        self.last_heard_s = now_s
         self._answered = True
         if self.failed_probes:
             self.failed_probes = 0

@@ -163,7 +163,6 @@ class Probes:
 
     def _count(self, provider: ProviderPerformance, result: ProbeResult, error: ProviderError | None) -> None:
         now_s = result.checked_at_s
-        provider.last_checked_s = now_s
         if error is None:
             provider.probed(result.response_time_s, now_s)
         elif error.error_class in _TELLING and error.http_status not in _NOT_OFFERED:
