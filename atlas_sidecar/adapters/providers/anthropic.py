@@ -1,0 +1,230 @@
+"""Claude at Anthropic, on Amazon Bedrock (`anthropic-bedrock`) and on Google Cloud (`anthropic-vertex`).
+
+Rules kept here:
+- The official SDK makes the request: authentication, signature, base URL, headers, API version. Its retries, timeouts
+  and tracing are off. The answer's bytes are ours: read, decoded and closed by the shared wire.
+- The SDK is imported in `open()` only, in a thread, as that takes up to two seconds.
+- The key is asked for before every request, so that a rotated one is used by the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yarl
+
+from atlas_sidecar.adapters.providers.anthropic_answer import AnthropicDecoder
+from atlas_sidecar.adapters.providers.anthropic_errors import TAXONOMY
+from atlas_sidecar.adapters.providers.anthropic_eventstream import CONTENT_TYPE, EventStreamBody
+from atlas_sidecar.adapters.providers.anthropic_request import messages_body
+from atlas_sidecar.adapters.providers.settings import ProviderSettings
+from atlas_sidecar.adapters.providers.wire.answer import read_answer
+from atlas_sidecar.adapters.providers.wire.errors import cause_of, fault_of_body
+from atlas_sidecar.adapters.providers.wire.ratelimits import anthropic_rate_limit
+from atlas_sidecar.adapters.providers.wire.transport import BODY_EXTENSION, Road, body_of, http_client
+from atlas_sidecar.core.errors import ErrorClass, ProviderError
+from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit
+
+_DEFAULT_URL: Final = "https://api.anthropic.com"
+_CREDENTIAL_ERRORS: Final = {
+    "anthropic-bedrock": (("builtins", "RuntimeError"), ("botocore.exceptions", "BotoCoreError")),
+    "anthropic-vertex": (("builtins", "RuntimeError"), ("google.auth.exceptions", "GoogleAuthError")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Sdk:
+    """What `open()` made. `credential_errors`: what the platform's own library raises when it finds no credentials."""
+
+    module: Any
+    httpx: Any
+    client: Any
+    credential_errors: tuple[type[BaseException], ...]
+
+
+class AnthropicProvider:
+    """One configured provider of Claude models.
+
+    `settings.extra` for Bedrock: `aws_region`, `aws_profile`; for Google Cloud: `project_id`, `region`. Without an API
+    key these two find credentials where their platform keeps them.
+    """
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        self._settings = settings
+        self._opening = asyncio.Lock()
+        self._sdk: _Sdk | None = None
+        self._road: Road | None = None
+
+    def __repr__(self) -> str:
+        return f"AnthropicProvider({self.name!r}, kind={self.kind!r}, address={self.address!r})"
+
+    @property
+    def name(self) -> str:
+        """The configured name."""
+        return self._settings.name
+
+    @property
+    def kind(self) -> str:
+        """`anthropic`, `anthropic-bedrock` or `anthropic-vertex`."""
+        return self._settings.kind
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether a key is there now; the platforms' own credentials are found out by the first call."""
+        return self.kind != "anthropic" or bool(self._settings.api_key())
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that calls go to."""
+        url = yarl.URL(self._base_url())
+        return url.host or "", url.port or 443
+
+    async def open(self) -> None:
+        """Import the SDK and build the client. Idempotent. Raises ImportError when an extra is not installed."""
+        await self._client()
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        sdk, self._sdk = self._sdk, None
+        if sdk is not None:
+            await sdk.client.close()
+
+    def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
+        """Send exactly one request and yield its answer; see ports.Provider."""
+        metadata: dict[str, Any] = {}
+        decoder = AnthropicDecoder(self.kind, metadata)
+        return read_answer(lambda: self._send(call, metadata), decoder, TAXONOMY, _rate_limit)
+
+    async def probe(self) -> RateLimit | None:
+        """List one model: free, and answered with the key's rights. The platforms have no such call."""
+        if self.kind != "anthropic":
+            return None
+        sdk = await self._client()
+        self._use_key(sdk.client)
+        try:
+            response = await sdk.client.get("/v1/models?limit=1", cast_to=sdk.httpx.Response)
+        except (sdk.module.AnthropicError, *sdk.credential_errors) as error:
+            raise self._failure(error) from None
+        return _rate_limit(response.headers)
+
+    async def _send(self, call: ProviderCall, metadata: dict[str, Any]) -> Any:
+        sdk = await self._client()
+        self._use_key(sdk.client)
+        try:
+            body, headers, left_out = messages_body(call, self.kind)
+        except (ValueError, RecursionError):
+            raise ProviderError(
+                ErrorClass.INVALID_REQUEST,
+                f"{self.name}: a schema or part of the request is no JSON",
+                code="invalid_json",
+            ) from None
+        if left_out:
+            metadata["parameters_left_out"] = list(left_out)
+        if self._settings.propagate_traceparent and call.traceparent:
+            headers["traceparent"] = call.traceparent
+        try:
+            response = await sdk.client.post(
+                "/v1/messages",
+                cast_to=sdk.httpx.Response,
+                body=body,
+                options={"headers": headers},
+                stream=True,  # the body stays unread, whatever it holds
+                stream_cls=sdk.module.AsyncStream,
+            )
+        except (sdk.module.AnthropicError, *sdk.credential_errors) as error:
+            raise self._failure(error) from None
+        return _reframed(response) if self.kind == "anthropic-bedrock" else response
+
+    def _use_key(self, client: Any) -> None:
+        key = self._settings.api_key()
+        if self.kind == "anthropic":
+            if not key:
+                raise ProviderError(ErrorClass.AUTH, f"{self.name}: there is no API key", code="no_credentials")
+            client.api_key = key
+        elif key:
+            setattr(client, "access_token" if self.kind == "anthropic-vertex" else "api_key", key)
+
+    def _failure(self, error: BaseException) -> ProviderError:
+        ours = cause_of(error)
+        if ours is not None:
+            return ours
+        response = getattr(error, "response", None)
+        if response is None:
+            return ProviderError(ErrorClass.AUTH, f"{self.name}: no credentials were found", code="no_credentials")
+        headers = _with_request_id(response.headers)
+        fault = fault_of_body(response.status_code, response.content)
+        return TAXONOMY.error(fault, http_status=response.status_code, headers=headers, now_unix_s=time.time())
+
+    def _base_url(self) -> str:
+        settings, extra = self._settings, self._settings.extra
+        if settings.base_url:
+            return settings.base_url
+        if self.kind == "anthropic-bedrock":
+            return f"https://bedrock-runtime.{extra.get('aws_region', 'us-east-1')}.amazonaws.com"
+        if self.kind == "anthropic-vertex":
+            region = extra.get("region", "global")
+            return f"https://{'' if region == 'global' else f'{region}-'}aiplatform.googleapis.com/v1"
+        return _DEFAULT_URL
+
+    async def _client(self) -> _Sdk:
+        if self._sdk is None:
+            async with self._opening:
+                if self._sdk is None:
+                    modules = await asyncio.to_thread(self._import)
+                    self._sdk = self._build(*modules)
+        return self._sdk
+
+    def _import(self) -> tuple[Any, Any, tuple[type[BaseException], ...]]:
+        errors = _CREDENTIAL_ERRORS.get(self.kind, ())
+        found = tuple(getattr(importlib.import_module(module), name) for module, name in errors)
+        return importlib.import_module("anthropic"), importlib.import_module("httpx2"), found
+
+    def _build(self, module: Any, httpx: Any, errors: tuple[type[BaseException], ...]) -> _Sdk:
+        settings, extra = self._settings, self._settings.extra
+        self._road = Road(settings, self._base_url())
+        common: dict[str, Any] = {
+            "base_url": self._base_url(),
+            "max_retries": 0,
+            "timeout": 3600.0,  # said in a header only: our transport keeps none but the connect timeout
+            "open_telemetry": False,  # spans are ours to make
+            "http_client": http_client(httpx, self._road),
+        }
+        client: Any
+        if self.kind == "anthropic-bedrock":
+            client = module.AsyncAnthropicBedrock(
+                aws_region=extra.get("aws_region"),
+                aws_profile=extra.get("aws_profile"),
+                # Signed with the request, so it must be what the road sends.
+                default_headers={"accept-encoding": "identity"},
+                **common,
+            )
+        elif self.kind == "anthropic-vertex":
+            places = {name: extra[name] for name in ("project_id", "region") if extra.get(name)}
+            client = module.AsyncAnthropicVertex(**{"region": "global", **places}, **common)
+        else:
+            client = module.AsyncAnthropic(api_key=settings.api_key() or "none", **common)
+        return _Sdk(module, httpx, client, errors)
+
+
+def _rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
+    return anthropic_rate_limit(headers, time.time())
+
+
+def _with_request_id(headers: Any) -> Any:
+    if "x-amzn-requestid" in headers:
+        headers["request-id"] = headers["x-amzn-requestid"]
+    return headers
+
+
+def _reframed(response: Any) -> Any:
+    """Return Bedrock's answer as one that the shared reader knows."""
+    _with_request_id(response.headers)
+    if response.headers.get("content-type", "").startswith(CONTENT_TYPE):
+        response.extensions[BODY_EXTENSION] = EventStreamBody(body_of(response))
+        response.headers["content-type"] = "text/event-stream"
+    return response

@@ -1,0 +1,276 @@
+"""A GenerateRequest as the body of Anthropic's Messages API. Pure.
+
+Rules kept here:
+- Roles alternate: neighbours of one role become one turn; in a user turn tool results come first; system messages
+  go to `system`, whatever their place. Empty text is left out, because the API refuses it.
+- Signatures, reasoning and opaque parts go back to where they came from only; all platforms of Claude are one origin.
+- What a model would refuse is not sent: see anthropic_rules. `options` are merged last, over everything.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from atlas_sidecar.adapters.providers.anthropic_rules import (
+    SAMPLING_VERSION,
+    needs_old_version,
+    takes_sampling,
+    thinking_fields,
+)
+from atlas_sidecar.adapters.providers.anthropic_tools import closed_schema, tool_fields
+from atlas_sidecar.core.errors import ErrorClass, ProviderError
+from atlas_sidecar.core.types import (
+    Blob,
+    Capability,
+    GenerateRequest,
+    Message,
+    Opaque,
+    Part,
+    ProviderCall,
+    Reasoning,
+    Role,
+    Text,
+    ToolCall,
+    ToolMode,
+    ToolResult,
+)
+
+FAMILY: Final = frozenset({"anthropic", "anthropic-bedrock", "anthropic-vertex"})
+CITATIONS: Final = "citations"  # our opaque type: the citations of the text part before it
+_EPHEMERAL: Final = {"type": "ephemeral"}
+_NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
+_JSON_ONLY: Final = "Answer with one JSON object and nothing else."
+
+
+class Body(NamedTuple):
+    """What to send. `headers`: beside those of the SDK; `left_out`: parameters that this model does not take."""
+
+    body: dict[str, Any]
+    headers: dict[str, str]
+    left_out: tuple[str, ...]
+
+
+def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
+    """Return the body and headers of one call. Raises ProviderError for content that Claude has no form for,
+    ValueError for a schema or an opaque part that is no JSON.
+    """
+    request, model = call.request, call.model.ref.model
+    body: dict[str, Any] = {"model": model, "max_tokens": call.max_output_tokens, "stream": call.stream}
+    system = _system(request)
+    if system:
+        body["system"] = system
+    body["messages"] = _turns(request.messages)
+    if call.prefill and call.model.prefill:
+        _prefill(body["messages"], call.prefill)
+    body.update(tool_fields(request))
+    if request.sampling.stop:
+        body["stop_sequences"] = [stop for stop in request.sampling.stop if stop.strip()]
+    body.update(_thinking(call, body["messages"]))
+    if request.response_format.json_schema:
+        schema = closed_schema(json.loads(request.response_format.json_schema))
+        body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
+    headers: dict[str, str] = {}
+    left_out = _sampling(call, kind, body, headers)
+    _merge(body, call.options)
+    return Body(body, headers, left_out)
+
+
+def _system(request: GenerateRequest) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = []
+    for message in request.messages:
+        if message.role is Role.SYSTEM:
+            for part in message.parts:
+                if isinstance(part.content, Text) and part.content.text.strip():
+                    blocks.append(_cached({"type": "text", "text": part.content.text}, part))
+    if request.response_format.json_object and not request.response_format.json_schema:
+        blocks.append({"type": "text", "text": _JSON_ONLY})
+    return blocks
+
+
+def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        if message.role is Role.SYSTEM:
+            continue
+        role = "assistant" if message.role is Role.ASSISTANT else "user"
+        blocks = _assistant_blocks(message) if role == "assistant" else _user_blocks(message)
+        if not blocks:
+            continue
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += blocks
+        else:
+            turns.append({"role": role, "content": blocks})
+    for turn in turns:
+        if turn["role"] == "user":  # a stable sort: the results' own order stays
+            turn["content"].sort(key=lambda block: block["type"] != "tool_result")
+    return turns
+
+
+def _user_blocks(message: Message) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = []
+    for part in message.parts:
+        match part.content:
+            case Text(text) if text.strip():
+                blocks.append(_cached({"type": "text", "text": text}, part))
+            case Blob() as blob:
+                blocks.append(_cached(_blob(blob), part))
+            case ToolResult() as result:
+                blocks.append(_cached(_tool_result(result), part))
+            case Opaque(provider, _, raw) if provider in FAMILY:
+                blocks.append(_cached(_block(raw), part))
+            case _:
+                pass
+    return blocks
+
+
+def _assistant_blocks(message: Message) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = []
+    for part in message.parts:
+        match part.content:
+            case Text(text) if text.strip():
+                blocks.append(_cached({"type": "text", "text": text}, part))
+            case ToolCall(identity, name, arguments):
+                block = {"type": "tool_use", "id": _id(identity), "name": name, "input": _arguments(arguments)}
+                blocks.append(_cached(block, part))
+            case Reasoning(text, redacted) if part.signature and part.signature_origin in FAMILY:
+                signature = part.signature.decode()
+                blocks.append(
+                    {"type": "redacted_thinking", "data": signature}
+                    if redacted
+                    else {"type": "thinking", "thinking": text, "signature": signature}
+                )
+            case Opaque(provider, kind, raw) if provider in FAMILY:
+                if kind != CITATIONS:
+                    blocks.append(_cached(_block(raw), part))
+                elif blocks and blocks[-1]["type"] == "text":
+                    blocks[-1][CITATIONS] = json.loads(raw)
+            case _:
+                pass  # foreign reasoning and opaque parts; Claude's own turns hold no images or documents
+    return blocks
+
+
+def _tool_result(result: ToolResult) -> dict[str, Any]:
+    content: list[dict[str, Any]] = []
+    for part in result.parts:
+        if isinstance(part.content, Text) and part.content.text:
+            content.append({"type": "text", "text": part.content.text})
+        elif isinstance(part.content, Blob):
+            content.append(_blob(part.content))
+    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(result.call_id), "content": content}
+    if result.is_error:
+        block["is_error"] = True
+    return block
+
+
+def _blob(blob: Blob) -> dict[str, Any]:
+    mime = blob.mime_type.partition(";")[0].strip().lower()
+    kind = "image" if mime.startswith("image/") else "document"
+    source: dict[str, Any]
+    if blob.data is None:
+        source = {"type": "url", "url": blob.uri}
+    elif kind == "image" or mime == "application/pdf":
+        source = {"type": "base64", "media_type": mime, "data": base64.b64encode(blob.data).decode("ascii")}
+    elif mime.startswith("text/"):
+        source = {"type": "text", "media_type": "text/plain", "data": blob.data.decode("utf-8", "replace")}
+    else:
+        raise ProviderError(
+            ErrorClass.MODEL_UNAVAILABLE,
+            "anthropic: Claude takes images, PDF and text, no other files",
+            code="unsupported_input",
+            breaks_model=False,
+        )
+    block: dict[str, Any] = {"type": kind, "source": source}
+    if blob.name and kind == "document":
+        block["title"] = blob.name
+    return block
+
+
+def _thinking(call: ProviderCall, turns: list[dict[str, Any]]) -> dict[str, Any]:
+    request, effort = call.request, call.request.sampling.reasoning_effort
+    if effort is None or Capability.REASONING not in call.model.capabilities:
+        return {}
+    must_call = bool(request.tools) and request.tool_choice.mode in {ToolMode.REQUIRED, ToolMode.NAMED}
+    fields = thinking_fields(call.model.ref.model, effort, call.max_output_tokens, must_call)
+    if fields.get("thinking", {}).get("type") == "enabled" and _unthought_tool_turn(turns):
+        return {}  # "a final assistant message must start with a thinking block": another model began this tool turn
+    return fields
+
+
+def _unthought_tool_turn(turns: list[dict[str, Any]]) -> bool:
+    """Whether the answer goes on a tool turn whose assistant message has no thinking of Claude's own."""
+    if len(turns) < 2 or turns[-1]["content"][0]["type"] != "tool_result":
+        return False
+    return turns[-2]["content"][0]["type"] not in {"thinking", "redacted_thinking"}
+
+
+def _sampling(call: ProviderCall, kind: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[str, ...]:
+    """Add temperature and top_p where the model takes them; return what is left out."""
+    sampling, model = call.request.sampling, call.model.ref.model
+    left_out = ["seed"] if sampling.seed is not None else []
+    wanted: dict[str, float] = {}
+    if sampling.temperature is not None:
+        wanted["temperature"] = min(sampling.temperature, 1.0)
+    elif sampling.top_p is not None:  # newer ones refuse both together
+        wanted["top_p"] = sampling.top_p
+    if wanted and ("thinking" in body or not takes_sampling(model)):
+        left_out += wanted
+        wanted = {}
+    body.update(wanted)
+    if wanted or needs_old_version(model, kind):
+        if kind == "anthropic":
+            headers["anthropic-version"] = SAMPLING_VERSION[kind]
+        else:
+            body["anthropic_version"] = SAMPLING_VERSION[kind]
+    return tuple(left_out)
+
+
+def _prefill(turns: list[dict[str, Any]], prefill: str) -> None:
+    text = prefill.rstrip()  # the API refuses a last assistant text that ends in white space
+    if not text:
+        return
+    if turns and turns[-1]["role"] == "assistant":
+        turns[-1]["content"].append({"type": "text", "text": text})
+    else:
+        turns.append({"role": "assistant", "content": [{"type": "text", "text": text}]})
+
+
+def _merge(body: dict[str, Any], options: Mapping[str, Any]) -> None:
+    for key, value in options.items():
+        if isinstance(value, Mapping) and isinstance(body.get(key), dict):
+            body[key] = {**body[key], **value}
+        elif key == "tools" and isinstance(value, list) and isinstance(body.get(key), list):
+            body[key] = [*body[key], *value]  # hosted tools beside the request's own
+        else:
+            body[key] = value
+
+
+def _cached(block: dict[str, Any], part: Part) -> dict[str, Any]:
+    if part.cache_breakpoint:
+        block["cache_control"] = _EPHEMERAL
+    return block
+
+
+def _block(raw: str) -> dict[str, Any]:
+    """Return an opaque part's content block. Raises ValueError when it is none."""
+    block = json.loads(raw)
+    if not isinstance(block, dict) or not isinstance(block.get("type"), str):
+        raise ValueError("an opaque part is no content block")
+    return block
+
+
+def _id(identity: str) -> str:
+    """Return a tool call's id in the characters that the API takes; the same for the call and for its result."""
+    return _NOT_IN_IDS.sub("_", identity) or "call"
+
+
+def _arguments(arguments_json: str) -> dict[str, Any]:
+    """Return a call's arguments as the object that the API wants, also when they are no JSON object."""
+    try:
+        value = json.loads(arguments_json) if arguments_json.strip() else {}
+    except ValueError:
+        return {"arguments": arguments_json}
+    return value if isinstance(value, dict) else {"arguments": value}

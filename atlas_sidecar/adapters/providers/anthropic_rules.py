@@ -1,0 +1,71 @@
+"""What each generation of Claude accepts, read from the model's name.
+
+Rules kept here:
+- A name without a version that can be read has the rules of the newest generation: those refuse the most.
+- Facts, each from Anthropic's migration guides: thinking budgets end with 4.6, where adaptive thinking begins;
+  temperature and top_p end with 4.6, and with API version 2026-10-21 for every model; from 5.0 on models think unless
+  told otherwise, and not all of them can be told to stop, so that the least effort stands for none.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from atlas_sidecar.core.types import ReasoningEffort
+
+# Names as in claude-opus-4-5-20251101, us.anthropic.claude-haiku-4-5-20251001-v1:0, claude-opus-4-1@20250805; then
+# those as in claude-3-7-sonnet-latest.
+_NEW_NAME: Final = re.compile(r"claude-[a-z]{3,20}-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+_OLD_NAME: Final = re.compile(r"claude-(\d{1,2})(?:[-.](\d{1,2}))?-[a-z]")
+_NEWEST: Final = (99, 0)
+_SAMPLING_UNTIL: Final = (4, 6)
+_ADAPTIVE_FROM: Final = (4, 6)
+_THINKS_UNASKED_FROM: Final = (5, 0)
+_MIN_BUDGET: Final = 1024
+_BUDGETS: Final = {ReasoningEffort.LOW: 1024, ReasoningEffort.MEDIUM: 8192, ReasoningEffort.HIGH: 24_576}
+
+# The API version in which temperature and top_p still exist, by kind: a header for the first, a body field for others.
+SAMPLING_VERSION: Final = {
+    "anthropic": "2023-06-01",
+    "anthropic-bedrock": "bedrock-2023-05-31",
+    "anthropic-vertex": "vertex-2023-10-16",
+}
+
+
+def version_of(model: str) -> tuple[int, int]:
+    """Return the generation that a model's name says: (4, 6) for "claude-sonnet-4-6"; the newest for any other name."""
+    found = _NEW_NAME.search(model) or _OLD_NAME.search(model)
+    if found is None:
+        return _NEWEST
+    return int(found[1]), int(found[2] or 0)
+
+
+def takes_sampling(model: str) -> bool:
+    """Whether the model accepts temperature and top_p (under the API version that has them)."""
+    return version_of(model) <= _SAMPLING_UNTIL
+
+
+def needs_old_version(model: str, kind: str) -> bool:
+    """Whether this platform serves the model only under the former API version: Bedrock does so before 4.7."""
+    return kind == "anthropic-bedrock" and version_of(model) < (4, 7)
+
+
+def thinking_fields(model: str, effort: ReasoningEffort, max_tokens: int, must_call_tool: bool) -> dict[str, Any]:
+    """Return the body fields that ask for this effort: `thinking`, `output_config`, or neither.
+
+    Thinking cannot be combined with a forced tool call. A budget is at least 1,024 tokens and leaves half of
+    `max_tokens` to the answer; where that does not fit, the model is not asked to think.
+    """
+    version = version_of(model)
+    if version < _ADAPTIVE_FROM:
+        budget = min(_BUDGETS.get(effort, 0), max_tokens // 2)
+        if must_call_tool or budget < _MIN_BUDGET:
+            return {}
+        return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+    if effort is ReasoningEffort.NONE:
+        return {"output_config": {"effort": "low"}} if version >= _THINKS_UNASKED_FROM else {}
+    fields: dict[str, Any] = {"output_config": {"effort": effort.name.lower()}}
+    if not must_call_tool:
+        fields["thinking"] = {"type": "adaptive"}
+    return fields

@@ -1,0 +1,68 @@
+"""Tools and JSON schemas in Anthropic's form. Pure.
+
+Rules kept here:
+- A conversation with tool calls in it is refused unless tools are declared: where the request has none, they are
+  declared by name and forbidden.
+- Structured output wants `additionalProperties: false` in every object of the schema.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from atlas_sidecar.core.types import GenerateRequest, ToolCall, ToolMode
+
+
+def tool_fields(request: GenerateRequest) -> dict[str, Any]:
+    """Return `tools` and, where it is not the default, `tool_choice`."""
+    tools: list[dict[str, Any]] = []
+    for tool in request.tools:
+        entry: dict[str, Any] = {"name": tool.name}
+        if tool.description:
+            entry["description"] = tool.description
+        schema = json.loads(tool.parameters_json_schema) if tool.parameters_json_schema else {}
+        entry["input_schema"] = {"type": "object", "properties": {}, **schema} if "type" not in schema else schema
+        tools.append(entry)
+    if not tools:
+        names = dict.fromkeys(
+            part.content.name
+            for message in request.messages
+            for part in message.parts
+            if isinstance(part.content, ToolCall)
+        )
+        if not names:
+            return {}
+        bare = [{"name": name, "input_schema": {"type": "object", "properties": {}}} for name in names]
+        return {"tools": bare, "tool_choice": {"type": "none"}}
+    choice = request.tool_choice
+    wanted: dict[str, Any] = {"type": _CHOICES[choice.mode]}
+    if choice.mode is ToolMode.NAMED:
+        wanted["name"] = choice.name
+    if choice.disable_parallel and choice.mode is not ToolMode.NONE:
+        wanted["disable_parallel_tool_use"] = True
+    return {"tools": tools} if wanted == {"type": "auto"} else {"tools": tools, "tool_choice": wanted}
+
+
+_CHOICES: Final = {ToolMode.AUTO: "auto", ToolMode.NONE: "none", ToolMode.REQUIRED: "any", ToolMode.NAMED: "tool"}
+
+
+def closed_schema(schema: Any) -> Any:
+    """Return a JSON schema whose objects all say `additionalProperties: false`."""
+    if isinstance(schema, list):
+        return [closed_schema(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _NAMED_SCHEMAS and isinstance(value, dict):
+            closed[key] = {name: closed_schema(item) for name, item in value.items()}
+        else:
+            closed[key] = value if key in _LITERAL else closed_schema(value)
+    if closed.get("type") == "object":
+        closed["additionalProperties"] = False
+    return closed
+
+
+_NAMED_SCHEMAS: Final = frozenset({"properties", "$defs", "definitions"})  # names of the caller's own, then schemas
+_LITERAL: Final = frozenset({"const", "default", "enum", "examples", "required"})
