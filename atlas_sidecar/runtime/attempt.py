@@ -11,7 +11,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
@@ -86,7 +86,7 @@ class AttemptRun:
         self.error: ProviderError | None = None
         self.attempt = blank
 
-    async def deltas(self, answer: Answer) -> AsyncIterator[Sequence[Delta]]:
+    async def deltas(self, answer: Answer) -> AsyncGenerator[Sequence[Delta], None]:
         """Yield the content of each network read, taken into `answer`; ends quietly also when the attempt failed."""
         upstream = self._tools.provider.stream(self._call)
         try:

@@ -9,7 +9,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -34,7 +34,6 @@ from atlas_sidecar.core.types import (
     Finished,
     ProviderCall,
     Rejection,
-    Snapshot,
     StreamPolicy,
     Target,
     Usage,
@@ -76,7 +75,7 @@ class Chain:
         self._waited_s = 0.0
         self._sends = call.request.stream_policy is not StreamPolicy.BUFFER
 
-    async def events(self) -> AsyncIterator[Batch]:
+    async def events(self) -> AsyncGenerator[Batch, None]:
         """Yield what the caller is told, to its end; closing the iterator closes the upstream connection."""
         try:
             while not self._story.ended:
@@ -115,23 +114,19 @@ class Chain:
 
         def feasible(target: Target) -> Verdict | None:
             nonlocal snapshot
-            if not self._history and target is call.plan.order[0]:
+            if not self._history and target is call.decision.selected:
                 return None
             if snapshot is None:
                 snapshot = self._tools.snapshots.take(call.engine, call.request.requirements, call.decision.role)
-            rejected = check(
-                target, call.request.requirements, call.need, snapshot, HopLimits(max_cost_nano_usd=self._money_left())
-            )
-            return None if rejected is None else self._verdict(target, snapshot, rejected.rejection, rejected.detail)
+            left = self._money_left()
+            rejected = check(target, call.request.requirements, call.need, snapshot, HopLimits(max_cost_nano_usd=left))
+            if rejected is None or rejected.scarce:
+                return None  # where only headroom is short, the reservation has the last word, and says why
+            capped = left is not None and rejected.rejection in (Rejection.BUDGET, Rejection.NO_PRICE)
+            reason = Reason.MAX_COST if capped else None
+            return Verdict(rejected.rejection, rejected.detail, rejected.until_s, reason)
 
         return feasible
-
-    def _verdict(self, target: Target, snapshot: Snapshot, rejection: Rejection, detail: str) -> Verdict:
-        model = snapshot.models.get(target.model.ref.id)
-        provider = snapshot.providers.get(target.model.ref.provider)
-        until_s = max(model.limited_until_s if model else 0.0, provider.limited_until_s if provider else 0.0)
-        capped = rejection in (Rejection.BUDGET, Rejection.NO_PRICE) and self._money_left() is not None
-        return Verdict(rejection, detail, until_s, Reason.MAX_COST if capped else None)
 
     def _skip(self, target: Target, verdict: Verdict) -> None:
         self._call.trace.skipped(target.model.ref, verdict.rejection, verdict.detail)
@@ -170,7 +165,7 @@ class Chain:
             return False
         return True
 
-    async def _try(self, step: Try) -> AsyncIterator[Batch]:
+    async def _try(self, step: Try) -> AsyncGenerator[Batch, None]:
         hop = self._story.enter_hop(step)
         hop.attempts += 1
         answer = self._answer_for(hop)

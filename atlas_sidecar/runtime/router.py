@@ -9,7 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ class Router:
         trace.end(_selected(decision))
         return decision
 
-    async def generate(self, request: GenerateRequest, context: CallContext) -> AsyncIterator[Batch]:
+    async def generate(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[Batch, None]:
         """Yield what the caller is told, to its end; raises AtlasError when the call cannot even begin."""
         key = request.idempotency_key
         if key and key in self._running_keys:
@@ -151,7 +151,7 @@ def _plan(engine: Engine, request: GenerateRequest, decision: Decision, deadline
 
 
 def _last_coins(decision: Decision) -> tuple[Target, ...]:
-    """Return the models that only the budget rejects, cheapest first: the budget itself has the last word, and says why."""
+    """Return the models that only the budget rejects, cheapest first: the reservation has the last word."""
     broke = [c for c in decision.candidates if c.rejection is Rejection.BUDGET]
     broke.sort(key=lambda c: math.inf if c.estimated_cost_nano_usd is None else c.estimated_cost_nano_usd)
     return tuple(c.target for c in broke)
