@@ -7,7 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from atlas_sidecar.core.money import TOKENS_PER_MILLION, tokens_cost_nano_usd
+from atlas_sidecar.core.money import TOKENS_PER_MILLION
 from atlas_sidecar.core.types import Model, Need, Snapshot
 
 
@@ -24,7 +24,12 @@ def estimate_cost(model: Model, need: Need, expected_output_tokens: int) -> int 
     price = model.price
     if price is None:
         return None
-    return tokens_cost_nano_usd(price, need.input_tokens, expected_output(model, need, expected_output_tokens))
+    output, asked = expected_output_tokens, need.max_output_tokens
+    if asked is not None or output > model.max_output_tokens:
+        output = expected_output(model, need, output)
+    if price.long_context:
+        price = price.for_input(need.input_tokens)
+    return -(-(need.input_tokens * price.input + output * price.output) // TOKENS_PER_MILLION)
 
 
 def worst_case_cost(model: Model, input_tokens: int, output_cap: int) -> int | None:

@@ -22,7 +22,7 @@ from atlas_sidecar.core.availability import (
     view_of,
 )
 from atlas_sidecar.core.costs import estimate_cost, expected_output, output_cap, reservation, worst_case_cost
-from atlas_sidecar.core.money import format_usd
+from atlas_sidecar.core.money import TOKENS_PER_MILLION, format_usd
 from atlas_sidecar.core.types import (
     BudgetState,
     Circuit,
@@ -76,6 +76,7 @@ class Eligibility:
         self._now_s = snapshot.now_s
         self._only = requirements.only_models
         self._excluded = requirements.exclude_models
+        self._is_choosy = bool(self._only or self._excluded)
         self._required = requirements.capabilities | need.capabilities
         self._input_tokens = need.input_tokens
         asked = need.max_output_tokens
@@ -98,7 +99,8 @@ class Eligibility:
 
     def check(self, model: Model, state: ModelState, provider: ProviderView) -> Rejected | None:
         """Return the first thing that stands against this model, None when it may serve."""
-        lasting = self._unwanted(model) or provider.lasting or self._unable(model)
+        lasting = self._unwanted(model) if self._is_choosy or model.retired else None
+        lasting = lasting or provider.lasting or self._unable(model)
         if lasting is None and self._floor is not None:
             lasting = _below_floor(model, state, self._floor)
         if lasting is not None:
@@ -108,8 +110,10 @@ class Eligibility:
             passing = model_passing(state, self._now_s)
         if self._spendable is None and self._max_cost is None:
             return passing
-        # Looked at last, so that the models which only the budget rejects are the same ones however little of it is left;
+        # Looked at last, so that the models which only the budget rejects are the same however little of it is left;
         # named before what passes, so that a last resort can always be paid.
+        if self._is_cheap(model):
+            return passing
         return self._too_dear(model) or self._beyond_headroom(model, scarce=passing is None) or passing
 
     def _unwanted(self, model: Model) -> Rejected | None:
@@ -122,21 +126,31 @@ class Eligibility:
         return None
 
     def _unable(self, model: Model) -> Rejected | None:
-        if not self._required <= model.capabilities:
+        if self._required and not self._required <= model.capabilities:
             missing = sorted(self._required - model.capabilities)
             return Rejected(Rejection.MISSING_CAPABILITY, "lacks " + ", ".join(c.name.lower() for c in missing))
-        tokens, window, output = self._input_tokens, model.context_window, self._output_tokens
+        tokens, window = self._input_tokens, model.context_window
         limit = window if model.max_input_tokens is None else model.max_input_tokens
         if tokens > limit:
             what = "window" if limit == window else "input limit"
             return Rejected(Rejection.CONTEXT_TOO_LONG, f"needs {tokens:,} tokens, {what} {limit:,}")
-        output = min(output, model.max_output_tokens)
-        if tokens + output > window:
-            needs = f"needs {tokens:,} tokens and {output:,} for the answer"
-            return Rejected(Rejection.CONTEXT_TOO_LONG, f"{needs}, window {window:,}")
+        if tokens + self._output_tokens > window:
+            output = min(self._output_tokens, model.max_output_tokens)
+            if tokens + output > window:
+                needs = f"needs {tokens:,} tokens and {output:,} for the answer"
+                return Rejected(Rejection.CONTEXT_TOO_LONG, f"{needs}, window {window:,}")
         if self._too_small is not None and limit <= self._too_small:
             return Rejected(Rejection.CONTEXT_TOO_LONG, f"window {limit:,}, and {self._too_small:,} was too small")
         return None
+
+    def _is_cheap(self, model: Model) -> bool:
+        """Return whether even the longest answer fits the headroom: the usual case, told in one go."""
+        price = model.price
+        if price is None or price.long_context or self._max_cost is not None or self._spendable is None:
+            return False
+        dearest = price.input if price.cache_write is None else max(price.input, price.cache_write)
+        most = self._input_tokens * dearest + model.max_output_tokens * price.output
+        return most <= self._spendable * TOKENS_PER_MILLION
 
     def _too_dear(self, model: Model) -> Rejected | None:
         if model.price is None:

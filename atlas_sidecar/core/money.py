@@ -67,12 +67,6 @@ def cost_nano_usd(usage: Usage, price: Price | None) -> int | None:
     return -(-total // TOKENS_PER_MILLION)
 
 
-def tokens_cost_nano_usd(price: Price, input_tokens: int, output_tokens: int) -> int:
-    """Return what plain input and output cost in nano-USD, rounded up once; for estimates, before usage is known."""
-    p = price.for_input(input_tokens) if price.long_context else price
-    return -(-(input_tokens * p.input + output_tokens * p.output) // TOKENS_PER_MILLION)
-
-
 def format_usd(nano_usd: int | None) -> str:
     """Return an amount for people: "$1.234567", "unknown" for None; trailing zeros cut to cents."""
     if nano_usd is None:

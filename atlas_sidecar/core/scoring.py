@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from atlas_sidecar.core.availability import SOFT, UNSEEN_MODEL, ProviderView, Rejected, badness
 from atlas_sidecar.core.costs import estimate_cost
@@ -37,23 +37,12 @@ E_NANO_USD: Final = 1_000  # ROUTING.md's e, 1 micro-USD: free models work, tiny
 USE_CASE_BONUS: Final = 0.5
 AFFINITY_FACTOR: Final = 1.1
 _LOG_2: Final = math.log(2.0)
+_new: Final = tuple.__new__  # half the time of Candidate(...), which is a Python function
 
 # One target before prices are compared: what is known of it, why it may not serve, what it is likely to cost.
 _Row: TypeAlias = tuple[Target, ModelState, ProviderView, Rejected | None, int | None]
-
-
-class _Scored(NamedTuple):
-    """One target scored; the fields before `position` are the order, best first. The last three: see _lines."""
-
-    negative_score: float
-    cost: float
-    tier: int
-    model_id: str
-    position: int
-    candidate: Candidate
-    merit: float
-    relative_price: float
-    multiplier: float
+# One target scored: -score, cost, tier, id (the order, best first), its row's number, and what _line needs of it.
+_Scored: TypeAlias = tuple[float, float, int, str, int, Candidate, tuple[float, float, float]]
 
 
 def rank(
@@ -69,26 +58,25 @@ def rank(
     """Return the decision: every target scored or rejected, and the order in which to try the eligible ones."""
     rows = _rows(targets, requirements, need, snapshot)
     prices = _Prices(rows, snapshot, weights)
-    scored = sorted(_score(rows, prices, requirements, snapshot.affinity_model, weights, tier_factor))
-    eligible = [one for one in scored if one.candidate.rejection is None]
-    rejected = [one for one in scored if one.candidate.rejection is not None]
+    eligible, rejected = _score(rows, prices, requirements, snapshot.affinity_model, weights, tier_factor)
+    eligible.sort()
+    rejected.sort()
     first, last_resort = _in_order(eligible, prices, weights), False
     if not eligible:
-        waiting = _least_bad_first(rejected, rows, snapshot.now_s)
-        first, last_resort = [one.candidate for one in waiting], bool(waiting)
-        rejected = [one for one in rejected if one.candidate.rejection not in SOFT]
+        first = _least_bad_first(rejected, rows, snapshot.now_s)
+        last_resort = bool(first)
+        rejected = [one for one in rejected if one[5].rejection not in SOFT]
     order = first[:1] if last_resort else first
     return Decision(
         decision_id=decision_id,
-        candidates=(*first, *[one.candidate for one in rejected]),
+        candidates=(*first, *[one[5] for one in rejected]),
         order=tuple([candidate.target for candidate in order]),
         weights=weights,
         role=role,
         cost_optimization=is_cost_optimization(snapshot.budget),
         remaining_nano_usd=snapshot.budget.remaining_nano_usd,
         config_version=snapshot.config_version,
-        affinity_applied=bool(snapshot.affinity_model)
-        and any(one.model_id == snapshot.affinity_model for one in eligible),
+        affinity_applied=bool(snapshot.affinity_model) and any(one[3] == snapshot.affinity_model for one in eligible),
         last_resort=last_resort,
     )
 
@@ -111,9 +99,9 @@ class _Prices:
     __slots__ = ("floor", "rise", "sensitivity", "span")
 
     def __init__(self, rows: Sequence[_Row], snapshot: Snapshot, weights: Weights) -> None:
-        costs = [cost for *_, rejected, cost in rows if cost is not None and (rejected is None or rejected.scarce)]
+        costs = [row[4] for row in rows if row[4] is not None and (row[3] is None or row[3].scarce)]
         if not costs:  # nothing to choose from: compare all, so that the terms still say something
-            costs = [cost for *_, cost in rows if cost is not None] or [0]
+            costs = [row[4] for row in rows if row[4] is not None] or [0]
         dearest = max(costs)
         self.floor = math.log(min(costs) + E_NANO_USD)
         self.span = max(math.log(dearest + E_NANO_USD) - self.floor, _LOG_2)
@@ -128,13 +116,14 @@ def _score(
     affinity_model: str,
     weights: Weights,
     tier_factor: float,
-) -> list[_Scored]:
-    """Return every target's terms and score. One loop, without a call that it can do without: each model counts."""
+) -> tuple[list[_Scored], list[_Scored]]:
+    """Return every target's terms and score, eligible and rejected. One loop: each call in it counts thirty times."""
     w_reasoning, w_reliability, w_cost, w_speed = weights.reasoning, weights.reliability, weights.cost, weights.speed
     floor, span, sensitivity, log = prices.floor, prices.span, prices.sensitivity, math.log
     use_cases = frozenset(requirements.use_cases)
-    scored = []
-    for index, (target, state, view, rejected, cost) in enumerate(rows):
+    eligible: list[_Scored] = []
+    rejected_ones: list[_Scored] = []
+    for number, (target, state, view, rejected, cost) in enumerate(rows):
         model, tier = target.model, target.tier
         relative = 1.0
         if cost is not None:
@@ -154,41 +143,39 @@ def _score(
         if model_id == affinity_model:
             multiplier *= AFFINITY_FACTOR
         score = (merit + efficiency * w_cost) * multiplier
-        kind, detail = (None, "") if rejected is None else rejected[:2]
-        terms = Candidate(target, score, reasoning, reliability, efficiency, speed, success_rate, cost, kind, detail)
+        kind, detail = (None, "") if rejected is None else (rejected.rejection, rejected.detail)
+        terms = (target, score, reasoning, reliability, efficiency, speed, success_rate, cost, kind, detail)
+        candidate = _new(Candidate, terms)
         dearness = math.inf if cost is None else cost
-        scored.append(_Scored(-score, dearness, tier, model_id, index, terms, merit, relative, multiplier))
-    return scored
+        one = (-score, dearness, tier, model_id, number, candidate, (merit, relative, multiplier))
+        (eligible if rejected is None else rejected_ones).append(one)
+    return eligible, rejected_ones
 
 
-def _in_order(eligible: list[_Scored], prices: _Prices, weights: Weights) -> list[Candidate]:
+def _in_order(eligible: Sequence[_Scored], prices: _Prices, weights: Weights) -> list[Candidate]:
     """Return the eligible ones, best first; `eligible` is sorted by score."""
-    if prices.rise <= 0.0 or len(eligible) < 2:
-        return [one.candidate for one in eligible]
-    pick = thrifty_pick(_lines(eligible, weights), prices.rise)
+    candidates = [one[5] for one in eligible]
+    # No need to walk where price counts as ever, or where the best is also the cheapest.
+    if prices.rise <= 0.0 or not eligible or eligible[0][1] <= min([one[1] for one in eligible]):
+        return candidates
+    pick = thrifty_pick([_line(one, weights) for one in eligible], prices.rise)
     if pick == 0:
-        return [one.candidate for one in eligible]
-    first = eligible[pick].candidate
-    others = [one.candidate for one in eligible if one.candidate is not first]
-    return [first, *[one if one.score <= first.score else one._replace(score=first.score) for one in others]]
+        return candidates
+    first = candidates.pop(pick)
+    return [first, *[one if one.score <= first.score else one._replace(score=first.score) for one in candidates]]
 
 
-def _lines(eligible: Sequence[_Scored], weights: Weights) -> list[Line]:
-    own, weight = weights.price_sensitivity, 10.0 * weights.cost
-    return [
-        Line(
-            start=(one.merit + weight * (1.0 - own * one.relative_price)) * one.multiplier,
-            slope=weight * one.relative_price * one.multiplier,
-            cost=one.cost,
-        )
-        for one in eligible
-    ]
+def _line(one: _Scored, weights: Weights) -> Line:
+    merit, relative_price, multiplier = one[6]
+    weight = 10.0 * weights.cost
+    without_scarcity = (merit + weight * (1.0 - weights.price_sensitivity * relative_price)) * multiplier
+    return Line(without_scarcity, weight * relative_price * multiplier, one[1])
 
 
-def _least_bad_first(rejected: Sequence[_Scored], rows: Sequence[_Row], now_s: float) -> list[_Scored]:
+def _least_bad_first(rejected: Sequence[_Scored], rows: Sequence[_Row], now_s: float) -> list[Candidate]:
     waiting = []
     for one in rejected:
-        if one.candidate.rejection in SOFT:
-            _, state, view, _, _ = rows[one.position]
+        if one[5].rejection in SOFT:
+            _, state, view, _, _ = rows[one[4]]
             waiting.append((badness(state, view.state, now_s), one))
-    return [one for _, one in sorted(waiting)]
+    return [one[5] for _, one in sorted(waiting)]
