@@ -172,16 +172,17 @@ class Road:
         self.provider = settings.name
         self._settings = settings
         self._proxy = proxy_for(base_url)
+        self._headers = {name.lower(): value for name, value in settings.headers.items()}
         self._timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=settings.connect_timeout_s)
         self._session: aiohttp.ClientSession | None = None
         self.drains: set[asyncio.Task[None]] = set()
 
     async def send(self, method: str, url: str, headers: Any, body: Any) -> aiohttp.ClientResponse:
         """Send one request; return its answer at the head. Raises ProviderError (TEMPORARY)."""
-        session = self._session or self._open()
+        session = self._session or await self.open()
         sent = {name: value for name, value in headers.items() if name not in _NOT_SENT}
         sent["accept-encoding"] = "identity"  # a compressed stream would wait for its blocks
-        sent.update(self._settings.headers)
+        sent.update(self._headers)
         try:
             return await session.request(
                 method,
@@ -194,18 +195,21 @@ class Road:
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
             raise connection_error(error, self.provider) from None
 
-    def _open(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=0,  # bounded above us: by max_streams
-            keepalive_timeout=_KEEP_ALIVE_S,
-            ssl=ssl_context(self._settings.ca_file),
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=self._timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=2**18,
-        )
+    async def open(self) -> aiohttp.ClientSession:
+        """Make the session; reading the authorities' certificates takes tens of milliseconds, in a thread. Idempotent."""
+        context = await asyncio.to_thread(ssl_context, self._settings.ca_file) if self._session is None else None
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=0,  # bounded above us: by max_streams
+                keepalive_timeout=_KEEP_ALIVE_S,
+                ssl=context or True,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                read_bufsize=2**18,
+            )
         return self._session
 
     async def aclose(self) -> None:

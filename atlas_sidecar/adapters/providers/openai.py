@@ -1,0 +1,147 @@
+"""OpenAI, Azure OpenAI, and any server that speaks chat completions.
+
+Rules kept here:
+- `kind: openai` with another `base_url` is a compatible server: the old `max_tokens` is sent there, because most know
+  only that (`extra.max_tokens_field` overrules).
+- A stream without `[DONE]` is broken; `extra.done_marker: false` is for servers that never send it.
+- Azure's own client class builds the address and the credentials; the model's name is the deployment's.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from types import ModuleType
+from typing import Any, Final
+
+import msgspec
+import yarl
+
+from atlas_sidecar.adapters.providers.openai_errors import openai_taxonomy
+from atlas_sidecar.adapters.providers.settings import ProviderSettings
+from atlas_sidecar.adapters.providers.wire.answer import read_answer
+from atlas_sidecar.adapters.providers.wire.chat_answer import ChatDecoder
+from atlas_sidecar.adapters.providers.wire.chat_request import Dialect, chat_body
+from atlas_sidecar.adapters.providers.wire.ratelimits import openai_rate_limit
+from atlas_sidecar.adapters.providers.wire.sdk import Sdk, SdkClient
+from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit, ReasoningEffort
+
+DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
+AZURE_API_VERSION: Final = "2024-10-21"
+_UNSET_KEY: Final = "unset"
+
+_REASONING_FAMILY: Final = re.compile(r"^(?:o\d|gpt-[5-9])(?!.*chat)")
+_KNOWS_NO_NONE: Final = re.compile(r"^(?:o\d|gpt-5(?![.\d]))")  # gpt-5.1 and later take "none"
+_KNOWS_MINIMAL: Final = re.compile(r"^gpt-5(?![.\d])")
+
+
+def effort_word(model: str, effort: ReasoningEffort) -> str:
+    """Return OpenAI's word for an effort; the least one where a model cannot do without reasoning."""
+    if effort is not ReasoningEffort.NONE or not _KNOWS_NO_NONE.match(model):
+        return effort.name.lower()
+    return "minimal" if _KNOWS_MINIMAL.match(model) else "low"
+
+
+def refuses_sampling(model: str, effort: ReasoningEffort | None) -> bool:
+    """Return whether a model answers 400 to temperature and top_p: OpenAI's reasoning families while they reason."""
+    if not _REASONING_FAMILY.match(model):
+        return False
+    return effort is not ReasoningEffort.NONE or _KNOWS_NO_NONE.match(model) is not None
+
+
+class OpenAIProvider:
+    """Implements ports.Provider for kinds `openai` and `azure-openai` on the chat-completions wire."""
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        self._settings = settings
+        self._azure = settings.kind == "azure-openai"
+        self._taxonomy = openai_taxonomy(settings.name)
+        self._base_url = settings.base_url or DEFAULT_BASE_URL
+        build = _azure_client if self._azure else _openai_client
+        self._sdk = SdkClient(
+            settings, self._base_url, self._taxonomy, functools.partial(build, settings, self._base_url)
+        )
+        own_server = self._azure or (yarl.URL(self._base_url).host or "").endswith(("openai.com", "azure.com"))
+        field = "max_completion_tokens" if own_server else "max_tokens"
+        self._dialect = Dialect(settings.extra.get("max_tokens_field", field), effort_word, refuses_sampling)
+        self._done_marker = bool(settings.extra.get("done_marker", True))
+
+    @property
+    def name(self) -> str:
+        """The configured name."""
+        return self._settings.name
+
+    @property
+    def kind(self) -> str:
+        """`openai`, for Azure too: its parts are OpenAI's."""
+        return "openai"
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether a key is there now."""
+        return self._sdk.has_credentials
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the base URL."""
+        return self._sdk.address
+
+    def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
+        """Send one chat completion; see ports.Provider.stream."""
+        decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), self._done_marker)
+        return read_answer(functools.partial(self._send, call), decoder, self._taxonomy, rate_limit_now)
+
+    async def _send(self, call: ProviderCall) -> Any:
+        path = f"/deployments/{call.model.ref.model}/chat/completions" if self._azure else "/chat/completions"
+        content = msgspec.json.encode(chat_body(call, self._dialect))
+        return await self._sdk.post(path, content, trace_headers(self._settings, call))
+
+    async def probe(self) -> RateLimit | None:
+        """List the models; return the rate limits in the answer's headers."""
+        return rate_limit_now(await self._sdk.list_models())
+
+    async def open(self) -> None:
+        """Import the SDK and build its client."""
+        await self._sdk.open()
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._sdk.aclose()
+
+
+def rate_limit_now(headers: Any) -> RateLimit | None:
+    """Return what rate-limit headers say, counted from now."""
+    return openai_rate_limit(headers, time.time())
+
+
+def trace_headers(settings: ProviderSettings, call: ProviderCall) -> dict[str, str]:
+    """Return the headers that continue the trace at the provider, none unless configured."""
+    return {"traceparent": call.traceparent} if settings.propagate_traceparent and call.traceparent else {}
+
+
+def _openai_client(settings: ProviderSettings, base_url: str, make_http_client: Callable[[ModuleType], Any]) -> Sdk:
+    sdk, httpx = importlib.import_module("openai"), importlib.import_module("httpx2")
+    client = sdk.AsyncOpenAI(
+        api_key=settings.api_key() or _UNSET_KEY,
+        base_url=base_url,
+        max_retries=0,
+        http_client=make_http_client(httpx),
+    )
+    client.organization, client.project = settings.organization, None  # never from the environment
+    return Sdk(sdk, httpx, client)
+
+
+def _azure_client(settings: ProviderSettings, base_url: str, make_http_client: Callable[[ModuleType], Any]) -> Sdk:
+    sdk, httpx = importlib.import_module("openai"), importlib.import_module("httpx2")
+    client = sdk.AsyncAzureOpenAI(
+        api_key=settings.api_key() or _UNSET_KEY,
+        azure_endpoint=base_url,
+        api_version=settings.extra.get("api_version", AZURE_API_VERSION),
+        max_retries=0,
+        http_client=make_http_client(httpx),
+    )
+    client.organization, client.project = settings.organization, None
+    return Sdk(sdk, httpx, client)

@@ -1,0 +1,278 @@
+"""An answer in the chat-completions dialect, streamed or whole, as core events. Pure.
+
+Rules kept here:
+- Chunks are decoded straight from bytes into narrow structs; what is not named here is skipped unread.
+- Text, reasoning and refusal have one part each, numbered as they appear; every tool call has its own part.
+- A tool call always has an id and a name: a missing id is made from the answer's id and the call's place, the same for
+  the same answer. What comes before the name waits for it.
+- `[DONE]` is the terminator. Without a finish reason before it a stream is broken, not short.
+- Counts become disjoint: cached tokens leave the input, reasoning tokens leave the output.
+- An answer that ends in a filter without any content is CONTENT_FILTERED; any other empty answer is an answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from atlas_sidecar.adapters.providers.wire.chat_chunks import ChatUsage, Choice, Chunk, Delta, ToolFragment
+from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, fault_of_object, safe_code
+from atlas_sidecar.adapters.providers.wire.sse import SseEvent
+from atlas_sidecar.core.errors import ProviderError
+from atlas_sidecar.core.types import (
+    Finished,
+    FinishReason,
+    Opaque,
+    OpaqueDelta,
+    ProviderEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolArguments,
+    ToolCallStart,
+    Usage,
+    UsageReport,
+)
+
+DONE: Final = b"[DONE]"
+FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
+    "stop": FinishReason.STOP,
+    "eos": FinishReason.STOP,
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "length": FinishReason.MAX_OUTPUT_TOKENS,
+    "max_tokens": FinishReason.MAX_OUTPUT_TOKENS,
+    "model_length": FinishReason.MAX_CONTEXT,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+}
+_decode = msgspec.json.Decoder(Chunk).decode
+
+
+class _Call:
+    """A tool call as it comes in."""
+
+    __slots__ = ("arguments", "id", "index", "name", "part")
+
+    def __init__(self, index: int | None) -> None:
+        self.index = index
+        self.id = ""
+        self.name = ""
+        self.part = -1  # not started
+        self.arguments = ""  # what came before the start
+
+
+class ChatDecoder:
+    """Decodes one answer; opaque parts are of `kind`. `done_marker` False: a clean end after a finish reason will do."""
+
+    def __init__(self, taxonomy: Taxonomy, kind: str, now_unix_s: float, done_marker: bool = True) -> None:
+        self.has_content = False
+        self.finished = False
+        self._taxonomy = taxonomy
+        self._kind = kind
+        self._now_unix_s = now_unix_s
+        self._done_marker = done_marker
+        self._parts = 0
+        self._text = self._reasoning = self._refusal = -1
+        self._calls: list[_Call] = []
+        self._raw_finish: str | None = None
+        self._usage = Usage()
+        self._metadata: dict[str, Any] = {}
+        self._answer_id = ""
+
+    # --- what the loop calls
+
+    def events(self, events: Sequence[SseEvent], out: list[ProviderEvent]) -> None:
+        """Take one network read's events; raises ProviderError for an error within the stream."""
+        for _, data in events:
+            if data == DONE:
+                self._finish(out, whole=False)
+                return
+            self._chunk(_decode(data), out)
+
+    def whole(self, body: bytes, out: list[ProviderEvent]) -> None:
+        """Take a body that is the whole answer."""
+        chunk = _decode(body)
+        self._chunk(chunk, out)
+        if chunk.choices:
+            self._finish(out, whole=True)
+
+    def end(self, out: list[ProviderEvent]) -> None:
+        """Finish at a clean end of the stream where this server sends no `[DONE]`."""
+        if not self._done_marker and self._raw_finish:
+            self._finish(out, whole=False)
+
+    # --- chunks
+
+    def _chunk(self, chunk: Chunk, out: list[ProviderEvent]) -> None:
+        if chunk.error is not None:
+            raise self._error(chunk.error)
+        if not self._answer_id:
+            self._describe(chunk)
+        usage = chunk.usage
+        if chunk.x_groq is not None:
+            if chunk.x_groq.error is not None:
+                raise self._error(chunk.x_groq.error)
+            usage = chunk.x_groq.usage or usage
+        if usage is not None:
+            self._usage = usage_of(usage)
+            out.append(UsageReport(self._usage))
+        for choice in chunk.choices or ():
+            if choice.index == 0:
+                self._choice(choice, out)
+
+    def _choice(self, choice: Choice, out: list[ProviderEvent]) -> None:
+        if choice.error is not None:
+            raise self._error(choice.error)
+        delta = choice.delta or choice.message
+        if delta is not None:
+            text = delta.only_text
+            if text:
+                self._add_text(text, out)
+            else:
+                self._delta(delta, out)
+        if choice.finish_reason:
+            self._raw_finish = choice.finish_reason
+
+    def _delta(self, delta: Delta, out: list[ProviderEvent]) -> None:
+        reasoning = delta.reasoning_content or delta.reasoning
+        if reasoning:
+            self._add_reasoning(reasoning, out)
+        if isinstance(delta.content, str):
+            self._add_text(delta.content, out)
+        else:
+            for part in delta.content or ():
+                self._add_text(part.text or "", out)
+                for thought in part.thinking or ():
+                    self._add_reasoning(thought.text or "", out)
+        if delta.refusal:
+            if self._refusal < 0:
+                self._refusal = self._new_part()
+            out.append(RefusalDelta(self._refusal, delta.refusal))
+        for fragment in delta.tool_calls or ():
+            self._fragment(fragment, out)
+        for type_, raw in delta.opaque_parts():
+            out.append(OpaqueDelta(self._new_part(), Opaque(self._kind, type_, raw)))
+
+    def _add_text(self, text: str, out: list[ProviderEvent]) -> None:
+        if text:
+            if self._text < 0:
+                self._text = self._new_part()
+            out.append(TextDelta(self._text, text))
+
+    def _add_reasoning(self, text: str, out: list[ProviderEvent]) -> None:
+        if text:
+            if self._reasoning < 0:
+                self._reasoning = self._new_part()
+            out.append(ReasoningDelta(self._reasoning, text))
+
+    def _new_part(self) -> int:
+        self.has_content = True
+        self._parts += 1
+        return self._parts - 1
+
+    # --- tool calls
+
+    def _fragment(self, fragment: ToolFragment, out: list[ProviderEvent]) -> None:
+        function = fragment.function
+        name = (function.name if function else None) or ""
+        arguments = function.text if function else ""
+        call = self._call_of(fragment, name)
+        call.id = call.id or fragment.id or ""
+        call.name = call.name or name
+        if call.part < 0:
+            call.arguments += arguments
+            if call.name:
+                self._start(call, out)
+        elif arguments:
+            out.append(ToolArguments(call.part, arguments))
+            call.arguments = "+"  # some were sent
+
+    def _call_of(self, fragment: ToolFragment, name: str) -> _Call:
+        """Return a fragment's call, by index; a new id and name under a used index begin a new one."""
+        known = None
+        if fragment.index is not None:
+            known = next((call for call in reversed(self._calls) if call.index == fragment.index), None)
+        elif self._calls and (not name or (fragment.id and fragment.id == self._calls[-1].id)):
+            known = self._calls[-1]
+        begins = known is None or bool(name and fragment.id and known.id and fragment.id != known.id)
+        if known is not None and not begins:
+            return known
+        call = _Call(fragment.index)
+        self._calls.append(call)
+        return call
+
+    def _start(self, call: _Call, out: list[ProviderEvent]) -> None:
+        call.part = self._new_part()
+        call.id = call.id or call_id(self._answer_id, self._calls.index(call))
+        out.append(ToolCallStart(call.part, call.id, call.name))
+        if call.arguments:
+            out.append(ToolArguments(call.part, call.arguments))
+
+    # --- the end
+
+    def _finish(self, out: list[ProviderEvent], *, whole: bool) -> None:
+        raw = self._raw_finish
+        if raw is None and not whole:
+            raise self._taxonomy.broken("the answer ended without a finish reason", has_content=self.has_content)
+        if raw == "error":
+            raise self._taxonomy.broken("the answer ended in an error", has_content=self.has_content)
+        if any(call.part < 0 for call in self._calls):
+            raise self._taxonomy.broken("a tool call has no name", has_content=self.has_content)
+        if raw == "content_filter" and not self.has_content:
+            raise self._taxonomy.filtered("content_filter")
+        reason = FINISH_REASONS.get(raw or "stop", FinishReason.OTHER)
+        if reason is FinishReason.STOP and self._calls:
+            reason = FinishReason.TOOL_CALLS
+        if reason is FinishReason.STOP and self._refusal >= 0 and self._text < 0:
+            reason = FinishReason.REFUSAL
+        for call in self._calls:
+            if not call.arguments:
+                out.append(ToolArguments(call.part, "{}"))
+        self.finished = True
+        out.append(Finished(reason, raw or "", self._usage, self._metadata))
+
+    def _describe(self, chunk: Chunk) -> None:
+        self._answer_id = chunk.id or ""
+        for name, value in (
+            ("id", chunk.id),
+            ("model", chunk.model),
+            ("system_fingerprint", chunk.system_fingerprint),
+            ("service_tier", chunk.service_tier),
+        ):
+            if value:
+                self._metadata[name] = value[:256]
+
+    def _error(self, reported: Any) -> ProviderError:
+        fault = fault_of_object(200, {"error": reported})
+        if isinstance(reported, str):  # Groq's x_groq.error may be a bare code
+            fault = fault._replace(code=safe_code(reported))
+        return self._taxonomy.error(fault, http_status=200, headers={}, now_unix_s=self._now_unix_s)
+
+
+def call_id(answer_id: str, place: int) -> str:
+    """Return an id for a tool call that came without one: the same for the same answer, at most 40 characters."""
+    return f"call_{hashlib.blake2b(f'{answer_id}/{place}'.encode(), digest_size=12).hexdigest()}"
+
+
+def usage_of(usage: ChatUsage) -> Usage:
+    """Return disjoint counts. Cached tokens are inside `prompt_tokens`, reasoning tokens inside `completion_tokens`.
+
+    A server whose `total_tokens` is the sum of all three counts reasoning beside the completion: then it stays so.
+    """
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
+    if cached is None:
+        cached = usage.prompt_cache_hit_tokens
+    written = usage.prompt_tokens_details.cache_write_tokens if usage.prompt_tokens_details else None
+    reasoning = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
+    if prompt is not None:
+        prompt = max(0, prompt - (cached or 0) - (written or 0))
+    if completion is not None and reasoning:
+        beside = usage.total_tokens == (usage.prompt_tokens or 0) + completion + reasoning
+        completion = completion if beside else max(0, completion - reasoning)
+    return Usage(prompt, cached, written, completion, reasoning)

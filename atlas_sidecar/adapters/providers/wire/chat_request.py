@@ -1,0 +1,267 @@
+"""A request in the chat-completions dialect: OpenAI, Groq and the many servers that speak like them. Pure.
+
+Rules kept here:
+- One message of ours becomes one of theirs, but a tool message becomes one message for each result, and what a tool
+  message cannot carry (images, documents) follows the results as a user message.
+- Parts of an assistant turn that this wire has no place for (reasoning, opaque content, blobs) are dropped.
+- `options` are merged last. The sidecar never fetches a URI: it is passed on.
+- What this wire cannot say at all raises ProviderError MODEL_UNAVAILABLE without blame on the model.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from atlas_sidecar.adapters.providers.wire.schemas import is_strict
+from atlas_sidecar.core.errors import ErrorClass, ProviderError
+from atlas_sidecar.core.types import (
+    Blob,
+    Capability,
+    GenerateRequest,
+    Message,
+    Part,
+    ProviderCall,
+    ReasoningEffort,
+    Role,
+    Text,
+    ToolCall,
+    ToolChoice,
+    ToolMode,
+    ToolResult,
+)
+
+JsonObject = dict[str, Any]
+NO_PARAMETERS: Final[JsonObject] = {"type": "object", "properties": {}}
+_AUDIO_FORMATS: Final = {"wav": "wav", "x-wav": "wav", "wave": "wav", "mpeg": "mp3", "mp3": "mp3"}
+_TEXT_DOCUMENTS: Final = frozenset({"application/json", "application/xml", "application/yaml", "application/x-yaml"})
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one kind of server differs. `effort`: its word for a reasoning effort of a model, None = say nothing.
+
+    `refuses_sampling`: whether a model with this effort takes no temperature and top_p (they are left out then).
+    `strict_schemas`: whether `strict` may be true; `stream_usage`: whether usage must be asked for.
+    """
+
+    max_tokens_field: str
+    effort: Callable[[str, ReasoningEffort], str | None]
+    refuses_sampling: Callable[[str, ReasoningEffort | None], bool] = lambda _model, _effort: False
+    strict_schemas: bool = True
+    stream_usage: bool = True
+
+
+def chat_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
+    """Return the JSON body of one chat-completions call. Raises ProviderError for what the wire cannot say."""
+    request = call.request
+    body: JsonObject = {"model": call.model.ref.model, "messages": _messages(request.messages)}
+    if call.stream:
+        body["stream"] = True
+        if dialect.stream_usage:
+            body["stream_options"] = {"include_usage": True}
+    if call.cap_was_asked or call.max_output_tokens < call.model.max_output_tokens:
+        body[dialect.max_tokens_field] = call.max_output_tokens
+    _add_sampling(body, call, dialect)
+    if request.tools:
+        body["tools"] = [
+            {"type": "function", "function": _function(t.name, t.description, t.parameters_json_schema)}
+            for t in request.tools
+        ]
+        choice = tool_choice(request.tool_choice, named=lambda name: {"type": "function", "function": {"name": name}})
+        if choice is not None:
+            body["tool_choice"] = choice
+        if request.tool_choice.disable_parallel:
+            body["parallel_tool_calls"] = False
+    response_format = _response_format(request, dialect)
+    if response_format is not None:
+        body["response_format"] = response_format
+    body.update(call.options)
+    return body
+
+
+def _add_sampling(body: JsonObject, call: ProviderCall, dialect: Dialect) -> None:
+    sampling, model = call.request.sampling, call.model
+    effort = sampling.reasoning_effort if Capability.REASONING in model.capabilities else None
+    if not dialect.refuses_sampling(model.ref.model, effort):
+        if sampling.temperature is not None:
+            body["temperature"] = sampling.temperature
+        if sampling.top_p is not None:
+            body["top_p"] = sampling.top_p
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed
+    word = dialect.effort(model.ref.model, effort) if effort is not None else None
+    if word is not None:
+        body["reasoning_effort"] = word
+
+
+def _function(name: str, description: str, schema: str) -> JsonObject:
+    function: JsonObject = {"name": name, "parameters": schema_object(schema) if schema else NO_PARAMETERS}
+    if description:
+        function["description"] = description
+    return function
+
+
+def tool_choice(choice: ToolChoice, named: Callable[[str], JsonObject]) -> str | JsonObject | None:
+    """Return the wire's tool choice, None for auto; `named` gives the form that names one tool."""
+    if choice.mode is ToolMode.NAMED:
+        return named(choice.name)
+    return {ToolMode.NONE: "none", ToolMode.REQUIRED: "required"}.get(choice.mode)
+
+
+def schema_object(schema: str) -> JsonObject:
+    """Return a JSON schema's text as an object. Raises ProviderError INVALID_REQUEST when it is none."""
+    try:
+        parsed = msgspec.json.decode(schema)
+    except (msgspec.DecodeError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise ProviderError(ErrorClass.INVALID_REQUEST, "a JSON schema of the request is no JSON object", code="schema")
+    return parsed
+
+
+def schema_name(name: str) -> str:
+    """Return a name that the wire takes for a schema: 1 to 64 of A-Z a-z 0-9 _ -."""
+    return _NOT_IN_A_NAME.sub("_", name)[:64] or "answer"
+
+
+def _response_format(request: GenerateRequest, dialect: Dialect) -> JsonObject | None:
+    wanted = request.response_format
+    if wanted.json_schema:
+        schema = schema_object(wanted.json_schema)
+        described: JsonObject = {"name": schema_name(wanted.name), "schema": schema}
+        if dialect.strict_schemas and is_strict(schema):
+            described["strict"] = True
+        return {"type": "json_schema", "json_schema": described}
+    return {"type": "json_object"} if wanted.json_object else None
+
+
+# ------------------------------------------------------------------------------------------- messages
+
+
+def _messages(messages: Iterable[Message]) -> list[JsonObject]:
+    sent: list[JsonObject] = []
+    attached: list[JsonObject] = []  # blobs of tool results: they follow the last result of a row of tool messages
+    for message in messages:
+        results = [part.content for part in message.parts if isinstance(part.content, ToolResult)]
+        for result in results:
+            sent.append(_tool_message(result, attached))
+        others = [part for part in message.parts if not isinstance(part.content, ToolResult)]
+        if results and not others:
+            continue
+        if attached:
+            sent.append({"role": "user", "content": attached})
+            attached = []
+        turn = _assistant(others) if message.role is Role.ASSISTANT else _speaker(message.role, others)
+        if turn is not None:
+            sent.append(turn)
+    if attached:
+        sent.append({"role": "user", "content": attached})
+    return sent
+
+
+def _tool_message(result: ToolResult, attached: list[JsonObject]) -> JsonObject:
+    texts = [part.content.text for part in result.parts if isinstance(part.content, Text)]
+    blobs = [part.content for part in result.parts if isinstance(part.content, Blob)]
+    if blobs:
+        attached.append({"type": "text", "text": f"Attached to the result of {result.name or 'the tool'}:"})
+        attached.extend(_blob(blob) for blob in blobs)
+        texts = texts or ["The result is attached in the next message."]
+    text = "\n".join(texts)
+    return {"role": "tool", "tool_call_id": result.call_id, "content": f"Error: {text}" if result.is_error else text}
+
+
+def _assistant(parts: list[Part]) -> JsonObject | None:
+    text = "".join(part.content.text for part in parts if isinstance(part.content, Text))
+    calls = [
+        {
+            "id": part.content.id,
+            "type": "function",
+            "function": {"name": part.content.name, "arguments": part.content.arguments_json or "{}"},
+        }
+        for part in parts
+        if isinstance(part.content, ToolCall)
+    ]
+    if not text and not calls:
+        return None
+    turn: JsonObject = {"role": "assistant", "content": text or None}
+    if calls:
+        turn["tool_calls"] = calls
+    return turn
+
+
+def _speaker(role: Role, parts: list[Part]) -> JsonObject | None:
+    contents = list(_contents(parts))
+    if not contents:
+        return None
+    name = "system" if role is Role.SYSTEM else "user"
+    if role is Role.SYSTEM and all(
+        content["type"] == "text" for content in contents
+    ):  # some servers take a string only
+        return {"role": name, "content": "\n\n".join(content["text"] for content in contents)}
+    if len(contents) == 1 and contents[0]["type"] == "text":
+        return {"role": name, "content": contents[0]["text"]}
+    return {"role": name, "content": contents}
+
+
+def _contents(parts: list[Part]) -> Iterator[JsonObject]:
+    for part in parts:
+        if isinstance(part.content, Text):
+            yield {"type": "text", "text": part.content.text}
+        elif isinstance(part.content, Blob):
+            yield _blob(part.content)
+
+
+def _blob(blob: Blob) -> JsonObject:
+    """Return an image, audio or document part."""
+    kind, _, subtype = blob.mime_type.lower().partition(";")[0].strip().partition("/")
+    if kind == "image":
+        return {"type": "image_url", "image_url": {"url": blob.uri or data_uri(blob)}}
+    if kind == "audio" and blob.data is not None and subtype in _AUDIO_FORMATS:
+        audio = {"data": base64.b64encode(blob.data).decode(), "format": _AUDIO_FORMATS[subtype]}
+        return {"type": "input_audio", "input_audio": audio}
+    if kind != "audio" and blob.data is not None:
+        text = document_text(blob)
+        if text is not None:
+            return {"type": "text", "text": text}
+        return {"type": "file", "file": {"filename": file_name(blob), "file_data": data_uri(blob)}}
+    if kind != "audio" and blob.uri.startswith("file-"):  # a file that was uploaded to this provider
+        return {"type": "file", "file": {"file_id": blob.uri}}
+    raise unsendable(blob)
+
+
+def unsendable(blob: Blob) -> ProviderError:
+    """Return the error for content that the wire has no form for."""
+    kind = blob.mime_type.partition("/")[0]
+    how = "by its address" if blob.uri else "in this format"
+    named = kind if kind in {"audio", "video"} else "document"
+    return ProviderError(
+        ErrorClass.MODEL_UNAVAILABLE, f"this API takes no {named} {how}", code="unsupported_content", breaks_model=False
+    )
+
+
+def data_uri(blob: Blob) -> str:
+    """Return a blob's bytes as a data URI."""
+    return f"data:{blob.mime_type};base64,{base64.b64encode(blob.data or b'').decode()}"
+
+
+def file_name(blob: Blob) -> str:
+    """Return a document's name, one by its type when it has none (the API demands one)."""
+    return blob.name or ("document.pdf" if blob.mime_type == "application/pdf" else "document")
+
+
+def document_text(blob: Blob) -> str | None:
+    """Return a text document with its name in front; None for what is no text."""
+    mime_type = blob.mime_type.lower().partition(";")[0].strip()
+    if blob.data is None or not (mime_type.startswith("text/") or mime_type in _TEXT_DOCUMENTS):
+        return None
+    text = blob.data.decode("utf-8", errors="replace")
+    return f"{blob.name}:\n{text}" if blob.name else text
