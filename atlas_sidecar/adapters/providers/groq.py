@@ -1,7 +1,7 @@
 """Groq: chat completions with its own codes, its usage in `x_groq`, and reasoning in `reasoning`.
 
 Rules kept here:
-- `base_url` is the SDK's ("https://api.groq.com"); one that ends in "/openai/v1", as OpenAI clients write it, works too.
+- `base_url` is the SDK's ("https://api.groq.com"); one ending in "/openai/v1", as OpenAI clients write it, works.
 - Reasoning is asked for in its own field (`reasoning_format: parsed`), never as tags within the text.
 - A JSON schema is asked for without a stream: Groq offers the two only apart. The answer is read the same way.
 - A malformed tool call (`tool_use_failed`) is worth one more request; the failed text goes nowhere.

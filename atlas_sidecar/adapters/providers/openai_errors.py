@@ -1,4 +1,4 @@
-"""What OpenAI's codes mean, for Azure OpenAI and compatible servers too (PROVIDERS.md; the API's guide to error codes)."""
+"""What OpenAI's codes mean, for Azure and compatible servers too (PROVIDERS.md; the API's guide to error codes)."""
 
 from __future__ import annotations
 

@@ -196,13 +196,23 @@ class Road:
             raise connection_error(error, self.provider) from None
 
     async def open(self) -> aiohttp.ClientSession:
-        """Make the session; reading the authorities' certificates takes tens of milliseconds, in a thread. Idempotent."""
-        context = await asyncio.to_thread(ssl_context, self._settings.ca_file) if self._session is None else None
+        """Make the session. Reading certificates takes tens of milliseconds: in a thread. Idempotent.
+
+        Raises ProviderError when `ca_file` cannot be read.
+        """
+        if self._session is not None:
+            return self._session
+        try:
+            context = await asyncio.to_thread(ssl_context, self._settings.ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise ProviderError(
+                ErrorClass.OTHER, f"{self.provider}: its ca_file cannot be used", code=type(error).__name__
+            ) from None
         if self._session is None:
             connector = aiohttp.TCPConnector(
                 limit=0,  # bounded above us: by max_streams
                 keepalive_timeout=_KEEP_ALIVE_S,
-                ssl=context or True,
+                ssl=context,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
