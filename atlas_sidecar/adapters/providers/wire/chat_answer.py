@@ -67,7 +67,7 @@ class _Call:
 
 
 class ChatDecoder:
-    """Decodes one answer; `kind` marks its opaque parts. Without `done_marker` a finish reason and a clean end will do."""
+    """Decodes one answer; `kind` marks its opaque parts. No `done_marker`: a finish reason and a clean end will do."""
 
     def __init__(self, taxonomy: Taxonomy, kind: str, now_unix_s: float, done_marker: bool = True) -> None:
         self.has_content = False
