@@ -1,0 +1,213 @@
+"""How many input tokens a request has, told in microseconds without a tokenizer, and corrected by what models report.
+
+Rules kept here:
+- Text is counted by classes of UTF-8 bytes, each with its share of a token, at C speed; of long text only samples are.
+- The estimate knows no provider: what a model adds of its own (tool preambles, its tokenizer), its Calibration learns.
+- Never 0: a request has at least one token.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from atlas_sidecar.core.types import (
+    Blob,
+    Capability,
+    GenerateRequest,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    ReasoningEffort,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+
+_LETTERS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_SPACES: Final = b" \t\r\n\v\f"
+_DIGITS: Final = b"0123456789"
+_LEAD_2: Final = bytes(range(0xC2, 0xE0))  # first bytes of two-byte characters: Latin, Greek, Cyrillic, Arabic, ...
+_LEAD_3: Final = bytes(range(0xE0, 0xF0))  # of three-byte ones: CJK, Hangul, Indic scripts
+_LEAD_4: Final = bytes(range(0xF0, 0xF5))  # of four-byte ones: emoji
+_FOLLOWING: Final = bytes(range(0x80, 0xC0))
+
+# Tokens per byte or character of each class, fitted to counts that providers reported for English and JSON.
+_PER_LETTER: Final = 0.205
+_PER_SPACE: Final = 0.04
+_PER_DIGIT: Final = 0.5
+_PER_MARK: Final = 0.6
+_PER_LEAD_2: Final = 0.55
+_PER_LEAD_3: Final = 0.9
+_PER_LEAD_4: Final = 2.5
+
+_PER_REQUEST: Final = 3.0
+_PER_MESSAGE: Final = 4.0
+_PER_TOOL_CALL: Final = 8.0
+_PER_TOOL: Final = 8.0
+_TOOLS: Final = 12.0
+_SCHEMA_SHARE: Final = 0.5  # providers rewrite JSON schemas into something terser
+_PER_IMAGE: Final = 800.0  # about one megapixel; the bytes say little
+_PER_AUDIO_BYTE: Final = 32.0 / 16_000  # 32 tokens a second (Gemini) at 128 kbit/s
+_PER_PDF_BYTE: Final = 1.0 / 40
+_MEDIA_WITHOUT_BYTES: Final = 1_500.0
+_SAMPLED_FROM: Final = 32_768  # characters
+_SAMPLES: Final = 8
+_SAMPLE: Final = 2_048  # characters
+
+
+def estimate_input_tokens(request: GenerateRequest) -> int:
+    """Return about how many input tokens the request has: messages, tools and schemas."""
+    total = _PER_REQUEST
+    for message in request.messages:
+        total += _message_tokens(message)
+    if request.tools:
+        total += _TOOLS
+        for tool in request.tools:
+            schema = text_tokens(tool.parameters_json_schema) * _SCHEMA_SHARE
+            total += _PER_TOOL + text_tokens(tool.name) + text_tokens(tool.description) + schema
+    if request.response_format.json_schema:
+        total += _PER_TOOL + text_tokens(request.response_format.json_schema) * _SCHEMA_SHARE
+    return max(1, math.ceil(total))
+
+
+def text_tokens(text: str) -> float:
+    """Return about how many tokens a text has; of more than 32,768 characters, samples decide."""
+    if len(text) > _SAMPLED_FROM:
+        step = (len(text) - _SAMPLE) // (_SAMPLES - 1)
+        sample = "".join([text[start : start + _SAMPLE] for start in range(0, step * _SAMPLES, step)])
+        return text_tokens(sample) * (len(text) / len(sample))
+    encoded = text.encode("utf-8", "surrogatepass")
+    left = len(encoded)
+    tokens = 0.0
+    for members, each in _CLASSES if not text.isascii() else _ASCII_CLASSES:
+        encoded = encoded.translate(None, members)
+        tokens += (left - len(encoded)) * each
+        left = len(encoded)
+        if not left:
+            break
+    return tokens + left * _PER_MARK
+
+
+_ASCII_CLASSES: Final = ((_LETTERS, _PER_LETTER), (_SPACES, _PER_SPACE), (_DIGITS, _PER_DIGIT))
+_CLASSES: Final = (
+    *_ASCII_CLASSES,
+    (_FOLLOWING, 0.0),
+    (_LEAD_2, _PER_LEAD_2),
+    (_LEAD_3, _PER_LEAD_3),
+    (_LEAD_4, _PER_LEAD_4),
+)
+
+
+def _message_tokens(message: Message) -> float:
+    return _PER_MESSAGE + sum([_part_tokens(part) for part in message.parts])
+
+
+def _part_tokens(part: Part) -> float:
+    content = part.content
+    if isinstance(content, (Text, Reasoning)):
+        return text_tokens(content.text)
+    if isinstance(content, ToolCall):
+        return _PER_TOOL_CALL + text_tokens(content.name) + text_tokens(content.arguments_json)
+    if isinstance(content, ToolResult):
+        return _PER_TOOL_CALL + sum([_part_tokens(inner) for inner in content.parts])
+    if isinstance(content, Opaque):
+        return text_tokens(content.json)
+    return _blob_tokens(content)
+
+
+def _blob_tokens(blob: Blob) -> float:
+    kind = blob.mime_type.partition("/")[0].lower()
+    if kind == "image":
+        return _PER_IMAGE
+    size = len(blob.data) if blob.data is not None else 0
+    if not size:
+        return _MEDIA_WITHOUT_BYTES
+    if kind == "audio":
+        return size * _PER_AUDIO_BYTE
+    if kind == "text" and blob.data is not None:
+        return text_tokens(blob.data[: 4 * _SAMPLED_FROM].decode("utf-8", "replace")) * max(
+            1.0, size / (4 * _SAMPLED_FROM)
+        )
+    return size * _PER_PDF_BYTE
+
+
+def required_capabilities(request: GenerateRequest) -> frozenset[Capability]:
+    """Return what a model must be able to do for this request, as its content says."""
+    found = {Capability.TOOLS} if request.tools else set()
+    if request.response_format.json_schema:
+        found.add(Capability.JSON_SCHEMA)
+    if request.sampling.reasoning_effort not in (None, ReasoningEffort.NONE):
+        found.add(Capability.REASONING)
+    for message in request.messages:
+        _add_media(message.parts, found)
+    return frozenset(found)
+
+
+def _add_media(parts: tuple[Part, ...], found: set[Capability]) -> None:
+    for part in parts:
+        content = part.content
+        if isinstance(content, Blob):
+            kind = content.mime_type.partition("/")[0].lower()
+            found.add(
+                Capability.IMAGE_INPUT
+                if kind == "image"
+                else Capability.AUDIO_INPUT
+                if kind == "audio"
+                else Capability.DOCUMENT_INPUT
+            )
+        elif isinstance(content, ToolResult):
+            _add_media(content.parts, found)
+
+
+class Calibration:
+    """What one model makes of our estimates: reported = overhead + slope * estimated, learned from its answers.
+
+    A least-squares line through decayed sums, weighted for relative error, held to the identity by a weak prior; so
+    memory is constant, old tokenizers are forgotten, and one strange answer cannot spoil it: both numbers are bounded.
+    """
+
+    __slots__ = ("_n", "_overhead", "_slope", "_sx", "_sxx", "_sxy", "_sy")
+
+    def __init__(self) -> None:
+        self._n = self._sx = self._sy = self._sxx = self._sxy = 0.0
+        self._overhead, self._slope = 0.0, 1.0
+
+    def observe(self, estimated: int, reported: int) -> None:
+        """Take in one answer: our uncalibrated estimate and the total input that the model reported, in tokens."""
+        if estimated <= 0 or reported <= 0:
+            return
+        x, y = float(estimated), min(max(float(reported), estimated / _MOST), estimated * _MOST + _MOST_OVERHEAD)
+        weight = 1.0 / (y * y)
+        self._n = self._n * _DECAY + weight
+        self._sx = self._sx * _DECAY + weight * x
+        self._sy = self._sy * _DECAY + weight * y
+        self._sxx = self._sxx * _DECAY + weight * x * x
+        self._sxy = self._sxy * _DECAY + weight * x * y
+        self._solve()
+
+    def apply(self, estimated: int) -> int:
+        """Return the estimate as this model would count it, in tokens."""
+        return max(1, math.ceil(self._overhead + self._slope * estimated))
+
+    def _solve(self) -> None:
+        n, sx, sy, sxx, sxy = self._n, self._sx, self._sy, self._sxx, self._sxy
+        for x, count in _PRIOR:
+            weight = count / (x * x)
+            n += weight
+            sx += weight * x
+            sy += weight * x
+            sxx += weight * x * x
+            sxy += weight * x * x
+        spread = n * sxx - sx * sx
+        slope = (n * sxy - sx * sy) / spread if spread > 0 else 1.0
+        self._slope = min(max(slope, 1.0 / _MOST), _MOST)
+        overhead = (sy - self._slope * sx) / n
+        self._overhead = min(max(overhead, -_MOST_OVERHEAD), _MOST_OVERHEAD)
+
+
+_MOST: Final = 3.0
+_MOST_OVERHEAD: Final = 1_000.0
+_DECAY: Final = 0.98  # an answer counts half after 34 more
+_PRIOR: Final = ((20.0, 0.3), (2_000.0, 0.3))
