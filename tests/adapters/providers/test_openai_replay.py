@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ FINISH = {
     "stop": FinishReason.STOP,
     "length": FinishReason.MAX_OUTPUT_TOKENS,
     "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
 }
 
 
@@ -76,6 +78,8 @@ class Oracle:
                 known[0] += tool.get("id") or ""
                 known[1] += tool["function"].get("name") or ""
                 known[2] += tool["function"].get("arguments") or ""
+            if "function_call" in said:  # the old form has no id
+                self.tools[0] = ["", said["function_call"]["name"], said["function_call"]["arguments"]]
             self.finish = choice.get("finish_reason") or self.finish
 
 
@@ -95,7 +99,9 @@ def hold(got: Got, recording: Recording) -> None:
     assert got.error is None, got.error
     assert got.finished is not None
     assert (got.text, got.reasoning, got.refusal) == (oracle.text, oracle.reasoning, oracle.refusal)
-    assert got.tools == [(id_, name, arguments or "{}") for id_, name, arguments in oracle.tools.values()]
+    expected_tools = [(id_, name, arguments or "{}") for id_, name, arguments in oracle.tools.values()]
+    assert [tool[1:] for tool in got.tools] == [tool[1:] for tool in expected_tools]
+    assert all(got_id == id_ for (got_id, _, _), (id_, _, _) in zip(got.tools, expected_tools, strict=True) if id_)
     for _, _, arguments in got.tools:
         json.loads(arguments)
     assert got.finished.raw_finish_reason == oracle.finish
@@ -122,21 +128,19 @@ def test_every_recording_of_chat_completions_is_here() -> None:
 
 @pytest.mark.parametrize("recording", CHAT, ids=name_of)
 async def test_a_recorded_answer_means_what_its_bytes_say(recording: Recording, upstream: Upstream) -> None:
-    provider = provider_for(recording, upstream)
-    upstream.answer(Answer.of(recording))
-    hold(await collect(provider, call(recording)), recording)
-    assert len(upstream.requests) == 1
-    for seed in (1, 2, 3):
-        upstream.answer(Answer.of(recording, seed))
+    async with aclosing(provider_for(recording, upstream)) as provider:
+        upstream.answer(Answer.of(recording))
         hold(await collect(provider, call(recording)), recording)
-    await provider.aclose()
+        assert len(upstream.requests) == 1
+        for seed in (1, 2, 3):
+            upstream.answer(Answer.of(recording, seed))
+            hold(await collect(provider, call(recording)), recording)
 
 
 @pytest.mark.parametrize("recording", [r for r in CHAT if r.line not in ERRORS], ids=name_of)
 async def test_a_recorded_answer_comes_with_or_without_being_asked_to_stream(
     recording: Recording, upstream: Upstream
 ) -> None:
-    provider = provider_for(recording, upstream)
-    upstream.answer(Answer.of(recording))
-    hold(await collect(provider, call(recording, stream=not recording.streaming)), recording)
-    await provider.aclose()
+    async with aclosing(provider_for(recording, upstream)) as provider:
+        upstream.answer(Answer.of(recording))
+        hold(await collect(provider, call(recording, stream=not recording.streaming)), recording)

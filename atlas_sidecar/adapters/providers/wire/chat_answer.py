@@ -38,6 +38,7 @@ from atlas_sidecar.core.types import (
 )
 
 DONE: Final = b"[DONE]"
+_FUNCTION_CALL: Final = -1  # the index of a call in the form before tools
 FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": FinishReason.STOP,
     "eos": FinishReason.STOP,
@@ -155,6 +156,8 @@ class ChatDecoder:
             out.append(RefusalDelta(self._refusal, delta.refusal))
         for fragment in delta.tool_calls or ():
             self._fragment(fragment, out)
+        if delta.function_call is not None:
+            self._fragment(ToolFragment(_FUNCTION_CALL, None, delta.function_call), out)
         for type_, raw in delta.opaque_parts():
             out.append(OpaqueDelta(self._new_part(), Opaque(self._kind, type_, raw)))
 

@@ -61,6 +61,7 @@ class Delta(_Struct):
     reasoning: str | None = None  # Groq, OpenRouter, newer vLLM
     refusal: str | None = None
     tool_calls: list[ToolFragment] | None = None
+    function_call: ToolFunction | None = None  # the form before tools: one call, without an id
     annotations: msgspec.Raw = _NOTHING
     audio: msgspec.Raw = _NOTHING
     executed_tools: msgspec.Raw = _NOTHING  # Groq's compound systems
@@ -70,6 +71,7 @@ class Delta(_Struct):
         """The text, when there is nothing beside it: nearly every chunk."""
         if (
             self.tool_calls
+            or self.function_call
             or self.reasoning
             or self.reasoning_content
             or self.refusal
