@@ -99,7 +99,7 @@ class Answer:
         if isinstance(delta, ToolArguments):
             part.fragments.append(delta.fragment)
             self.output_characters += len(delta.fragment)
-        elif isinstance(delta, ReasoningDelta | RefusalDelta):
+        elif isinstance(delta, (ReasoningDelta, RefusalDelta)):
             part.fragments.append(delta.text)
             self.output_characters += len(delta.text)
             part.redacted = part.redacted or (isinstance(delta, ReasoningDelta) and delta.redacted)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atlas_sidecar.core.eligibility import HopLimits, check, output_cap, reservation
 from atlas_sidecar.core.errors import AtlasError, ErrorClass, ProviderError, Reason
@@ -32,6 +32,8 @@ from atlas_sidecar.core.fallback import (
 from atlas_sidecar.core.leases import Hold, Reservation, Settlement
 from atlas_sidecar.core.types import (
     Finished,
+    Model,
+    Need,
     ProviderCall,
     Rejection,
     StreamPolicy,
@@ -73,6 +75,7 @@ class Chain:
         self._seen: Answer | None = None  # what the caller has in hand
         self._explained = False
         self._waited_s = 0.0
+        self._retry_after: ErrorClass | None = None  # what the retry quota was paid for
         self._sends = call.request.stream_policy is not StreamPolicy.BUFFER
 
     async def events(self) -> AsyncGenerator[Batch, None]:
@@ -136,9 +139,11 @@ class Chain:
         """Let the wait pass; False when the retry quota does not allow the retry that it is for."""
         last = self._history[-1]
         provider = step.then.target.model.ref.provider
-        if isinstance(last, Failed) and not self._tools.health.may_retry(provider, last.error_class):
-            self._history += (RetryRefused(step.then.target),)
-            return False
+        if isinstance(last, Failed):
+            if not self._tools.health.may_retry(provider, last.error_class):
+                self._history += (RetryRefused(step.then.target),)
+                return False
+            self._retry_after = last.error_class
         clock = self._tools.clock
         started_s, started_unix_s = clock.monotonic_s(), clock.unix_s()
         await clock.sleep(step.seconds)
@@ -152,7 +157,7 @@ class Chain:
     async def _reserve(self, step: Try) -> bool:
         """Hold what the attempt may cost; False when the budget does not allow it."""
         call, model = self._call, step.target.model
-        amount = reservation(model, call.need, call.snapshot, self._money_left())
+        amount = reservation(model, self._need_of(model), call.snapshot, self._money_left())
         longest_s = min(call.deadline_s - self._tools.clock.monotonic_s(), call.engine.timeouts.total_s)
         attempt_id = self._tools.clock.new_id()
         request = call.request
@@ -218,10 +223,12 @@ class Chain:
         blank = blank_attempt(attempt_id, model.ref, step.hop, step.number, clock.unix_s(), self._waited_s)
         self._waited_s = 0.0
         provider = call.engine.providers[model.ref.provider]
-        tools = AttemptTools(provider, self._tools.budget, held, self._tools.health.begin(model), trace, clock)
+        flight = self._tools.health.begin(model, self._retry_after)
+        self._retry_after = None
+        tools = AttemptTools(provider, self._tools.budget, held, flight, trace, clock)
         prefill = answer.text().rstrip() if hop.reason == "continuation" else ""
         provider_call = self._provider_call(step, prefill, trace.traceparent)
-        return AttemptRun(blank, provider_call, call.need.input_tokens, self._bounds(), tools)
+        return AttemptRun(blank, provider_call, self._need_of(model).input_tokens, self._bounds(), tools)
 
     def _provider_call(self, step: Try, prefill: str, traceparent: str) -> ProviderCall:
         call, model = self._call, step.target.model
@@ -230,7 +237,7 @@ class Chain:
         return ProviderCall(
             model=model,
             request=call.request,
-            max_output_tokens=output_cap(model, call.need, left),
+            max_output_tokens=output_cap(model, self._need_of(model), left),
             options={**options.get(model.provider_kind, {}), **options.get(model.ref.provider, {})} if options else {},
             prefill=prefill,
             traceparent=traceparent,
@@ -245,6 +252,12 @@ class Chain:
             timeouts.idle_s if idle_s is None else idle_s,
             self._call.deadline_s,
         )
+
+    def _need_of(self, model: Model) -> Need:
+        """Return the need in this model's own tokens, as its answers taught us to count them."""
+        need = self._call.need
+        tokens = self._tools.learning.calibrated(model.ref.id, need.input_tokens)
+        return need if tokens == need.input_tokens else replace(need, input_tokens=tokens)
 
     def _money_left(self) -> int | None:
         max_cost = self._call.request.limits.max_cost_nano_usd
