@@ -12,7 +12,7 @@ LOCKED := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
           --no-emit-package atlas-api --no-header --quiet --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check protos lock clean
+.PHONY: fuzz help setup demo run test check protos lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -30,6 +30,12 @@ test: setup ## every fast test: make test ARGS="tests/core -x"
 
 check: setup .tools/buf ## lint, types, import rules, protos; runs every part and lists those that failed
 	@tools/check
+
+fuzz: setup ## fuzz the event-stream parser: make fuzz FUZZ_SECONDS=600
+	@test -x .tools/fuzz/bin/python || $(PYTHON) -m venv .tools/fuzz
+	@$(BIN)/uv pip install --quiet --python .tools/fuzz/bin/python "atheris<3.1" msgspec aiohttp
+	@mkdir -p .tools/fuzz/corpus
+	@PYTHONPATH=. .tools/fuzz/bin/python fuzz/fuzz_sse.py -max_total_time=$(or $(FUZZ_SECONDS),600) -rss_limit_mb=1024 -artifact_prefix=.tools/fuzz/ .tools/fuzz/corpus
 
 protos: setup .tools/buf ## regenerate the stubs of clients/python from protos/
 	@tools/protos
