@@ -26,6 +26,7 @@ from atlas_sidecar.budget_service.books import (
     LeaseState,
     Node,
     chain_of,
+    is_path,
     lease_id_of,
     root_of,
 )
@@ -104,7 +105,7 @@ def needs_of(commands: Iterable[Command]) -> Needs:
             _needs_of_sync(needs, command)
         elif isinstance(command, Reserve):
             needs.incarnations.setdefault(command.incarnation, command.sidecar_id)
-            needs.nodes.add(command.want.budget)
+            _need_node(needs, command.want.budget)
             needs.leases.add(lease_id_of(command.incarnation, command.want.want_id))
         elif isinstance(command, SetBudget) and _possible(command):
             needs.nodes.add(command.budget)
@@ -113,6 +114,11 @@ def needs_of(commands: Iterable[Command]) -> Needs:
         elif isinstance(command, Sweep):
             needs.sweep += command.limit
     return needs
+
+
+def _need_node(needs: Needs, path: str) -> None:
+    if is_path(path):
+        needs.nodes.add(path)
 
 
 def _possible(command: SetBudget) -> bool:
@@ -127,13 +133,14 @@ def _needs_of_sync(needs: Needs, sync: Sync) -> None:
     needs.incarnations.setdefault(sync.incarnation, sync.sidecar_id)
     needs.leases.update(sync.held)
     for want in sync.wants:
-        needs.nodes.add(want.budget)
+        _need_node(needs, want.budget)
         needs.leases.add(lease_id_of(sync.incarnation, want.want_id))
     for fact in sync.facts:
         needs.incarnations.setdefault(fact.incarnation, sync.sidecar_id)
         if isinstance(fact.body, Settle):
-            needs.nodes.add(fact.body.budget)
-            needs.attempts.add(fact.body.attempt_id)
+            _need_node(needs, fact.body.budget)
+            if "\0" not in fact.body.attempt_id:  # no text column takes it, nor the ledger
+                needs.attempts.add(fact.body.attempt_id)
             needs.leases.add(fact.body.lease_id)
             needs.periods.add(fact.body.period)
         elif isinstance(fact.body, Release):
