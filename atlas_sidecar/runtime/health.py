@@ -42,6 +42,7 @@ from atlas_sidecar.runtime.reports import (
 )
 
 QUANTUM_S: Final = 1.0
+THROTTLES: Final = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED})
 _NEVER: Final = -math.inf
 
 
@@ -57,13 +58,17 @@ class Flight:
         "_model_permit",
         "_provider",
         "_provider_permit",
+        "_retried",
     )
 
-    def __init__(self, health: Health, model: ModelPerformance, provider: ProviderPerformance, now_s: float) -> None:
+    def __init__(
+        self, health: Health, model: ModelPerformance, provider: ProviderPerformance, now_s: float, retried: bool
+    ) -> None:
         self._health = health
         self._model = model
         self._provider = provider
         self._begun_s = now_s
+        self._retried = retried
         self._first_content_s: float | None = None
         self._ended = False
         self._model_permit: Permit = model.breaker.begin(now_s)
@@ -99,10 +104,12 @@ class Flight:
         model, provider, counts = self._model, self._provider, verdict(error)
         if error is None:
             model.answered(usage, self._first_content_s, elapsed_s, now_s)
-            provider.quota.answered()
+            provider.quota.answered(self._retried)
             provider.concurrency.answered(provider.in_flight)
-        elif counts.throttled:
-            provider.concurrency.lost(provider.in_flight, self._begun_s, now_s)
+        elif counts.provider_reliability is not None:
+            provider.quota.failed()
+            if counts.throttled:
+                provider.concurrency.lost(provider.in_flight, self._begun_s, now_s)
         model.ended(error, now_s)
         provider.ended(error, now_s)
         model.breaker.end(self._model_permit, counts.model_event, now_s)
@@ -167,21 +174,24 @@ class Health:
             self._rebuild(now_s)
         return self._view
 
-    def begin(self, model: Model) -> Flight:
-        """Begin an attempt: in flight + 1, and a place where a circuit is half-open. Never refuses."""
+    def begin(self, model: Model, retry_after: ErrorClass | None = None) -> Flight:
+        """Begin an attempt: in flight + 1, and a place where a circuit is half-open. Never refuses.
+
+        `retry_after`: the class of the failure for which `may_retry` was paid to make this attempt.
+        """
         tracked = self._models.get(model.ref.id)
         if tracked is None or tracked.ref != model.ref:  # a request that outlived the configuration it began under
             tracked = ModelPerformance(model.ref)
         provider = self._providers.get(model.ref.provider) or ProviderPerformance(model.ref.provider)
-        flight = Flight(self, tracked, provider, self.now_s())
+        retried = retry_after is not None and retry_after not in THROTTLES
+        flight = Flight(self, tracked, provider, self.now_s(), retried)
         self.touch(tracked, provider)
         return flight
 
     def may_retry(self, provider: str, error_class: ErrorClass) -> bool:
         """Pay for one more request to the same provider from its retry quota; False when it is used up."""
         tracked = self._providers.get(provider)
-        throttled = error_class in (ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED)
-        return tracked is not None and tracked.quota.take(throttled)
+        return tracked is not None and tracked.quota.take(throttled=error_class in THROTTLES)
 
     def touch(self, model: ModelPerformance, provider: ProviderPerformance) -> None:
         """Note that these changed; a model or provider that was reconfigured away is not touched."""

@@ -185,13 +185,27 @@ def test_rate_limit_headers_of_an_answer_show_in_the_state(health: Health) -> No
 
 
 def test_retries_are_paid_from_the_quota_until_it_is_empty(health: Health) -> None:
-    assert sum(health.may_retry("openai", ErrorClass.TEMPORARY) for _ in range(100)) == 7
+    assert sum(health.may_retry("openai", ErrorClass.TEMPORARY) for _ in range(100)) == 10
     assert not health.may_retry("openai", ErrorClass.TEMPORARY)
     assert health.may_retry("anthropic", ErrorClass.RATE_LIMITED)
     for _ in range(14):
         attempt(health, MINI)
     assert health.may_retry("openai", ErrorClass.TEMPORARY)
     assert not health.may_retry("nobody", ErrorClass.TEMPORARY)
+
+
+@pytest.mark.parametrize(
+    ("error_class", "left"), [(ErrorClass.TEMPORARY, 150), (ErrorClass.RATE_LIMITED, 150 - 20 * 5)]
+)
+def test_retries_that_mend_a_failure_are_free_but_not_those_after_throttling(
+    health: Health, error_class: ErrorClass, left: int
+) -> None:
+    for _ in range(20):
+        attempt(health, MINI, failure(error_class, retry_after_s=0.0))
+        assert health.may_retry("openai", error_class)
+        health.begin(MINI, error_class).end(None, NO_USAGE, 1.0)
+    openai = next(report for report in health.report()[0] if report.provider == "openai")
+    assert openai.retry_tokens == left
 
 
 def test_a_snapshot_is_reused_until_something_changes_and_never_changes_itself(health: Health) -> None:
