@@ -160,7 +160,8 @@ class DiskSpendLog:
         except OSError as error:
             raise SpendLogError(f"spend log {self._directory}: {error.strerror or error}") from error
         if written != len(frame):
-            os.ftruncate(self._fd, file.size)
+            with contextlib.suppress(OSError):  # a reader steps over what could not be cut off
+                os.ftruncate(self._fd, file.size)
             raise SpendLogError(f"spend log {self._directory}: the disk is full")
         file.size += written
 
@@ -247,7 +248,7 @@ class DiskSpendLog:
         found.damaged += segment.damaged + (segment.header is None)
 
     def _set_aside(self, path: Path, data: bytes) -> None:
-        """Keep a file in which nothing can be read for a person to look at; one that died with its header is no loss."""
+        """Keep a file in which nothing can be read for a person to look at; one cut off in its header is no loss."""
         if len(data) <= FRAME.size + 256:
             path.unlink(missing_ok=True)
         else:

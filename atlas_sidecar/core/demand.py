@@ -9,7 +9,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from math import exp, log
+from math import ceil, exp, log
 
 LN2 = log(2.0)
 
@@ -44,3 +44,28 @@ class Rate:
 def expected_requests(requests: Rate, now_s: float, left_s: float) -> float:
     """Return how many more requests a period with `left_s` seconds left will bring, at least 1."""
     return max(1.0, requests.per_second(now_s) * max(0.0, left_s))
+
+
+class Peak:
+    """A maximum that decays: half of it is forgotten each `half_life_s`."""
+
+    __slots__ = ("_decay", "_then_s", "_value")
+
+    def __init__(self, half_life_s: float) -> None:
+        self._decay = LN2 / half_life_s
+        self._value = 0.0
+        self._then_s = 0.0
+
+    def __repr__(self) -> str:
+        return f"Peak({self._value:.0f} at {self._then_s:.1f} s)"
+
+    def see(self, value: int, now_s: float) -> None:
+        """Note a value."""
+        if value >= self._value or value >= self.now(now_s):
+            self._value = float(value)
+            self._then_s = now_s
+
+    def now(self, now_s: float) -> int:
+        """Return the decayed maximum, rounded up."""
+        elapsed = now_s - self._then_s
+        return ceil(self._value * (exp(-self._decay * elapsed) if elapsed > 0.0 else 1.0))

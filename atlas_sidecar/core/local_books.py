@@ -90,7 +90,7 @@ class LocalBooks:
 
 
 def exhausted(node: str, what: str, renews_unix_s: float | None, unix_s: float) -> AtlasError:
-    """Return the error that says which budget node is out and when it renews (metadata: node, renews_at as ISO 8601)."""
+    """Return the error that says which budget node is out and when it renews (metadata: node, renews_at)."""
     metadata = {"node": node}
     when = ""
     wait_s = None

@@ -18,6 +18,7 @@ from atlas_sidecar.core.spend_records import (
     Checkpoint,
     Fact,
     Finish,
+    LogRecord,
     PastLog,
     Reservation,
     Settle,
@@ -26,48 +27,64 @@ from atlas_sidecar.core.spend_records import (
 from atlas_sidecar.core.totals import Totals
 
 
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """One predecessor's line for the ledger: its facts in order; `lossy`: its end may be missing, so it is not
+    finished.
+    """
+
+    incarnation: str
+    facts: tuple[Fact, ...]
+    lossy: bool
+
+
 @dataclass(slots=True)
 class Recovered:
-    """What was found. `facts`: to be sent, in order; `finish`: predecessors whose log is whole; `local`: those that
-    kept local books;
-    `open`: reservations never settled.
+    """What was found: sums, reservations never settled, lines for the ledger, who can be finished, who kept local
+    books.
+
+    `damaged`: how many stretches of the logs could not be read.
     """
 
     totals: Totals = field(default_factory=Totals)
     open: dict[str, Reservation] = field(default_factory=dict)
-    facts: list[Fact] = field(default_factory=list)
+    past: list[Predecessor] = field(default_factory=list)
     finish: list[str] = field(default_factory=list)
     local: list[str] = field(default_factory=list)
     damaged: int = 0
 
 
-def recover(logs: Sequence[PastLog]) -> Recovered:
-    """Return what the predecessors' logs, oldest first, add up to."""
+def recover(logs: Sequence[PastLog], applied_before_unix_s: float = float("inf")) -> Recovered:
+    """Return what the predecessors' logs, oldest first, add up to.
+
+    Facts that the ledger confirmed before `applied_before_unix_s` are not sent again; younger ones are, because a
+    failover may have lost them.
+    """
     found = Recovered()
     applied: dict[str, int] = {}
     finished: set[str] = set()
     for log in logs:
         found.damaged += log.damaged
         for record in log.records:
-            _replay(found, record, applied, finished)
+            if isinstance(record, Applied):
+                if record.unix_s < applied_before_unix_s:
+                    applied[record.incarnation] = max(record.seq, applied.get(record.incarnation, 0))
+            else:
+                _replay(found, record, finished)
     for log in logs:
         incarnation = log.header.incarnation
         if log.header.local:
             found.local.append(incarnation)
             continue
         facts = [record for record in log.records if isinstance(record, Fact)]
-        numbered = list(with_skips(facts, applied.get(incarnation, 0)))
-        found.facts.extend(numbered)
-        if log.whole and not log.damaged:
-            if incarnation not in finished:
-                found.finish.append(incarnation)
-        else:
-            last = numbered[-1].seq if numbered else applied.get(incarnation, 0)
-            found.facts.append(Fact(incarnation, last + 1, Skip(last + 1)))
+        lossy = not log.whole or log.damaged > 0
+        found.past.append(Predecessor(incarnation, tuple(with_skips(facts, applied.get(incarnation, 0))), lossy))
+        if not lossy and incarnation not in finished:
+            found.finish.append(incarnation)
     return found
 
 
-def _replay(found: Recovered, record: object, applied: dict[str, int], finished: set[str]) -> None:
+def _replay(found: Recovered, record: LogRecord, finished: set[str]) -> None:
     match record:
         case Reservation():
             found.open[record.attempt_id] = record
@@ -79,8 +96,6 @@ def _replay(found: Recovered, record: object, applied: dict[str, int], finished:
         case Checkpoint():
             found.totals = Totals(record.totals)
             found.open = {reservation.attempt_id: reservation for reservation in record.open}
-        case Applied():
-            applied[record.incarnation] = max(record.seq, applied.get(record.incarnation, 0))
         case _:
             pass
 

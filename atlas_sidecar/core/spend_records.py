@@ -109,10 +109,11 @@ class Checkpoint(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """The ledger holds this incarnation's facts up to `seq`."""
+    """The ledger said at this time that it holds this incarnation's facts up to `seq`."""
 
     incarnation: str
     seq: int
+    unix_s: float
 
 
 class Closed(NamedTuple):

@@ -24,7 +24,7 @@ class Held(NamedTuple):
 
 
 class Want(NamedTuple):
-    """A wish for capacity at a node: `amount` if it can be, `minimum` at least; repeated under its id until answered."""
+    """A wish for capacity at a node: `amount` if it can be, at least `minimum`; it repeats until answered."""
 
     want_id: str
     node: str

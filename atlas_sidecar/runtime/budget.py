@@ -12,13 +12,14 @@ Rules kept here:
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
 from atlas_sidecar.core.demand import Rate
-from atlas_sidecar.core.errors import AtlasError, Reason
+from atlas_sidecar.core.errors import AtlasError, ErrorClass, Reason
 from atlas_sidecar.core.leases import BudgetReport, BudgetSettings, Hold, Settlement
 from atlas_sidecar.core.recovery import Recovered, recover
 from atlas_sidecar.core.spend_records import (
@@ -31,13 +32,13 @@ from atlas_sidecar.core.spend_records import (
     estimated_settle,
 )
 from atlas_sidecar.core.totals import Totals
-from atlas_sidecar.core.types import BudgetState
+from atlas_sidecar.core.types import BudgetState, Usage
 from atlas_sidecar.ports import BudgetGateway, Clock, SpendLog, SpendLogError
+from atlas_sidecar.runtime.leased_budget import LeasedBudget
 from atlas_sidecar.runtime.local_budget import LocalBudget
 
 REQUEST_HALF_LIFE_S: Final = 600.0
 MAX_UNWRITTEN: Final = 10_000
-MAX_NODE_LENGTH: Final = 512
 
 
 class Books(Protocol):
@@ -115,7 +116,11 @@ class Budget:
         self._problem = ""
         self._incarnation = clock.new_id()
         self._started = False
-        self._books: Books = LocalBudget(settings, self._log.forget)
+        self._books: Books = (
+            LocalBudget(settings, log.forget)
+            if gateway is None
+            else LeasedBudget(settings, clock, gateway, self, boottime_s or clock.monotonic_s)
+        )
 
     def __repr__(self) -> str:
         return f"Budget({self._books!r}, {len(self._open)} open, problem={self._problem!r})"
@@ -129,13 +134,11 @@ class Budget:
         own = self._settings.node
         if not node or node == own:
             return own
-        if len(node) > MAX_NODE_LENGTH or not all(node.split("/")):
-            raise AtlasError(Reason.UNKNOWN_BUDGET, "no such budget: a path like org/team/agent is needed")
         if not node.startswith(f"{own}/"):
             raise AtlasError(
                 Reason.BUDGET_NOT_ALLOWED,
-                f"budget {node} is not at or below this sidecar's own, {own}",
-                metadata={"node": node},
+                f"budget {node[:256]} is not at or below this sidecar's own, {own}",
+                metadata={"node": node[:256]},
             )
         return self._books.resolve(node)
 
@@ -165,6 +168,9 @@ class Budget:
             self._log.append(reservation)
         except SpendLogError as error:
             self._refused(reservation, str(error))
+        else:
+            if self._problem and not self._unwritten:
+                self._problem = ""
         self._open[hold.attempt_id] = reservation
         return reservation
 
@@ -195,7 +201,7 @@ class Budget:
         )
         self._totals.add(settle)
         self._books.end(reservation, cost or 0)
-        self._record(settle)
+        self.record(settle)
 
     def health(self) -> BudgetReport:
         """Return how the budget stands, problems included."""
@@ -209,7 +215,7 @@ class Budget:
         if self._started:
             return
         logs = self._log.open(self._incarnation, self._clock.unix_s())
-        recovered = recover(logs)
+        recovered = recover(logs, self._clock.unix_s() - self._settings.keep_applied_s)
         self._totals = recovered.totals
         self._open = dict(recovered.open)
         self._books.resume(recovered, self._incarnation)
@@ -218,7 +224,7 @@ class Budget:
             settle = estimated_settle(reservation)
             self._open.pop(reservation.attempt_id)
             self._totals.add(settle)
-            self._record(settle)
+            self.record(settle)
         self._started = True
         await self._books.start()
 
@@ -227,23 +233,36 @@ class Budget:
         if not self._started:
             return
         self._started = False
+        for reservation in list(self._open.values()):  # cut off by the shutdown: perhaps spent, whole
+            self.settle(reservation, Settlement(None, True, Usage(), ErrorClass.CANCELLED))
         await self._books.close()
         self._write_down()
         self._log.close(self._clock.unix_s())
 
     # ------------------------------------------------------------------------------------- inside
 
-    def _record(self, body: FactBody) -> None:
+    def record(self, body: FactBody) -> Fact:
+        """Number a fact and write it; one that the disk refuses is written later."""
         fact = self._books.number(body)
         if self._unwritten:
             self._unwritten.append(fact)
             self._write_down()
-            return
+            return fact
         try:
             self._log.append(fact)
         except SpendLogError as error:
             self._problem = str(error)
             self._unwritten.append(fact)
+        return fact
+
+    def note(self, record: LogRecord) -> None:
+        """Write what may be lost without harm."""
+        with contextlib.suppress(SpendLogError):
+            self._log.append(record)
+
+    def forget(self, incarnation: str, seq: int) -> None:
+        """Let facts go from disk."""
+        self._log.forget(incarnation, seq)
 
     def _write_down(self) -> None:
         """Write what the disk refused before, as far as it takes it now."""

@@ -57,8 +57,8 @@ class LocalBudget:
         """Refuse every node but the own one. Raises AtlasError UNKNOWN_BUDGET."""
         raise AtlasError(
             Reason.UNKNOWN_BUDGET,
-            f"budget {node} is unknown: without a budget service there is only {self._settings.node}",
-            metadata={"node": node},
+            f"budget {node[:256]} is unknown: without a budget service there is only {self._settings.node}",
+            metadata={"node": node[:256]},
         )
 
     def number(self, body: FactBody) -> Fact:
