@@ -96,27 +96,30 @@ class Answer:
         return delta
 
     def _add_other(self, part: _Builder, delta: Delta) -> None:
-        if isinstance(delta, ToolArguments):
-            part.fragments.append(delta.fragment)
-            self.output_characters += len(delta.fragment)
-        elif isinstance(delta, (ReasoningDelta, RefusalDelta)):
-            part.fragments.append(delta.text)
-            self.output_characters += len(delta.text)
-            part.redacted = part.redacted or (isinstance(delta, ReasoningDelta) and delta.redacted)
-        elif isinstance(delta, ToolCallStart):
-            part.kind, part.tool_id, part.name = ToolCallStart, delta.id, delta.name
-        elif isinstance(delta, SignatureDelta):
-            part.signature += delta.signature
-        elif isinstance(delta, OpaqueDelta):
-            part.opaque = delta.opaque
+        match delta:
+            case ToolArguments(_, text) | RefusalDelta(_, text):
+                part.fragments.append(text)
+                self.output_characters += len(text)
+            case ReasoningDelta(_, text, redacted):
+                part.fragments.append(text)
+                part.redacted = part.redacted or redacted
+                self.output_characters += len(text)
+            case ToolCallStart(_, call_id, name):
+                part.kind, part.tool_id, part.name = ToolCallStart, call_id, name
+            case SignatureDelta(_, signature):
+                part.signature += signature
+            case OpaqueDelta(_, opaque):
+                part.opaque = opaque
 
     def _moved(self, delta: Delta) -> Delta:
         if self._offset is None:
             last = max(self._parts, default=-1)
-            goes_on = isinstance(delta, TextDelta) and last >= 0
-            if goes_on and self.text()[-1:].isspace():
-                delta = TextDelta(delta.index, delta.text.lstrip())  # the prefill was sent without its last white space
-            self._offset = (last if goes_on else last + 1) - delta.index
+            if isinstance(delta, TextDelta) and last >= 0:
+                self._offset = last - delta.index
+                if self.text()[-1:].isspace():
+                    delta = TextDelta(delta.index, delta.text.lstrip())  # the prefill lacked its last white space
+            else:
+                self._offset = last + 1 - delta.index
         return delta._replace(index=delta.index + self._offset) if self._offset else delta
 
     def text(self) -> str:
