@@ -31,6 +31,7 @@ from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit
 
 _DEFAULT_URL: Final = "https://api.anthropic.com"
+_SAID_TIMEOUT_S: Final = 3600.0  # in a header; our transport keeps no timeout but that of connecting
 _CREDENTIAL_ERRORS: Final = {
     "anthropic-bedrock": (("builtins", "RuntimeError"), ("botocore.exceptions", "BotoCoreError")),
     "anthropic-vertex": (("builtins", "RuntimeError"), ("google.auth.exceptions", "GoogleAuthError")),
@@ -132,7 +133,7 @@ class AnthropicProvider:
                 "/v1/messages",
                 cast_to=sdk.httpx.Response,
                 body=body,
-                options={"headers": headers},
+                options={"headers": headers, "timeout": _SAID_TIMEOUT_S},
                 stream=True,  # the body stays unread, whatever it holds
                 stream_cls=sdk.module.AsyncStream,
             )
@@ -190,7 +191,7 @@ class AnthropicProvider:
         common: dict[str, Any] = {
             "base_url": self._base_url(),
             "max_retries": 0,
-            "timeout": 3600.0,  # said in a header only: our transport keeps none but the connect timeout
+            "timeout": _SAID_TIMEOUT_S,
             "open_telemetry": False,  # spans are ours to make
             "http_client": http_client(httpx, self._road),
         }

@@ -1,0 +1,250 @@
+"""An answer of Gemini's generateContent, streamed or whole, as core events. Sans-I/O.
+
+Rules kept here:
+- The wire has no terminator of its own: an answer is complete when a finish reason was seen and the body ends cleanly.
+- Usage is cumulative: of each count the last one that was said holds. Cached tokens are inside the prompt's, tokens of
+  tool results beside it, thoughts beside the answer's. A count that is missing at the end is a zero (proto3 omits it).
+- A part with a thought signature stays a part of its own; neighbours of one kind without one are one part.
+- A function call has an id always: Gemini's, or one made from the answer's id and the call's place.
+- Any other part (executed code, hosted tools, images) is kept whole, as an opaque one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from atlas_sidecar.adapters.providers.google_errors import FILTERED, MALFORMED, TAXONOMY, bad_end, error_of_fault
+from atlas_sidecar.adapters.providers.google_request import OWN_ID
+from atlas_sidecar.adapters.providers.wire.errors import fault_of_object
+from atlas_sidecar.adapters.providers.wire.sse import SseEvent
+from atlas_sidecar.core.types import (
+    Finished,
+    FinishReason,
+    Opaque,
+    OpaqueDelta,
+    ProviderEvent,
+    ReasoningDelta,
+    SignatureDelta,
+    TextDelta,
+    ToolArguments,
+    ToolCallStart,
+    Usage,
+    UsageReport,
+)
+
+_FINISH: Final = {
+    "": FinishReason.STOP,
+    "FINISH_REASON_UNSPECIFIED": FinishReason.OTHER,
+    "STOP": FinishReason.STOP,
+    "MAX_TOKENS": FinishReason.MAX_OUTPUT_TOKENS,
+    "CONTINUATION": FinishReason.PAUSE,
+    **dict.fromkeys(FILTERED, FinishReason.CONTENT_FILTER),
+}
+_TEXT, _THOUGHT, _OTHER = "text", "thought", "other"
+
+
+class _FunctionCall(msgspec.Struct):
+    name: str = ""
+    id: str = ""
+    args: msgspec.Raw = msgspec.Raw()
+
+
+class _Part(msgspec.Struct, rename="camel"):
+    text: str | None = None
+    thought: bool = False
+    thought_signature: str = ""
+    function_call: _FunctionCall | None = None
+
+
+class _Content(msgspec.Struct):
+    parts: list[msgspec.Raw] | None = None
+
+
+class _Candidate(msgspec.Struct, rename="camel"):
+    index: int = 0
+    content: _Content | None = None
+    finish_reason: str | None = None
+    finish_message: Any = None
+    grounding_metadata: Any = None
+    citation_metadata: Any = None
+    url_context_metadata: Any = None
+    continuation_token: Any = None
+
+
+class _Counts(msgspec.Struct, rename="camel"):
+    prompt_token_count: int | None = None
+    cached_content_token_count: int | None = None
+    tool_use_prompt_token_count: int | None = None
+    candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
+    total_token_count: int | None = None
+    service_tier: Any = None
+
+
+class _Feedback(msgspec.Struct, rename="camel"):
+    block_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct, rename="camel"):
+    candidates: list[_Candidate] | None = None
+    usage_metadata: _Counts | None = None
+    prompt_feedback: _Feedback | None = None
+    response_id: str = ""
+    model_version: str = ""
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_CHUNK: Final = msgspec.json.Decoder(_Chunk)
+_CHUNKS: Final = msgspec.json.Decoder(list[_Chunk])
+_PART: Final = msgspec.json.Decoder(_Part)
+_COUNTS: Final = _Counts.__struct_fields__
+
+
+class GoogleDecoder:
+    """Decodes one answer; `kind` names whose opaque parts these are, `metadata` is added to what the answer says."""
+
+    def __init__(self, kind: str = "google", metadata: dict[str, Any] | None = None) -> None:
+        self.has_content = False
+        self.finished = False
+        self._kind = kind
+        self._metadata = {} if metadata is None else metadata
+        self._counts = _Counts()
+        self._counted = False
+        self._parts = 0
+        self._open = _OTHER  # the kind of the last part, while more of it may come
+        self._called = False
+        self._finish_reason: str | None = None
+        self._blocked = ""
+
+    def events(self, events: Sequence[SseEvent], out: list[ProviderEvent]) -> None:
+        """Take the events of one read; see wire.answer.Decoder."""
+        for event in events:
+            self._chunk(_CHUNK.decode(event.data), out)
+        if self._counted:
+            self._counted = False
+            out.append(UsageReport(self._usage(final=False)))
+
+    def whole(self, body: bytes, out: list[ProviderEvent]) -> None:
+        """Take a whole answer: one chunk, or a list of them; see wire.answer.Decoder."""
+        chunks = _CHUNKS.decode(body) if body.lstrip()[:1] == b"[" else [_CHUNK.decode(body)]
+        for chunk in chunks:
+            self._chunk(chunk, out)
+        if self._finish_reason is None and any(chunk.candidates is not None for chunk in chunks):
+            self._finish_reason = ""  # a whole answer may leave it out
+        self.end(out)
+
+    def end(self, out: list[ProviderEvent]) -> None:
+        """The body ended cleanly: that completes the answer when a finish reason was seen."""
+        if self._finish_reason is None and not self._blocked:
+            return
+        usage = self._usage(final=True)
+        reason = self._blocked or self._finish_reason or ""
+        if self._blocked or not self.has_content or reason in MALFORMED:
+            error = TAXONOMY.filtered(self._blocked) if self._blocked else bad_end(reason)
+            if error is not None:
+                out.append(UsageReport(usage))
+                raise error
+        finish = _FINISH.get(reason, FinishReason.OTHER)
+        if self._called and finish is FinishReason.STOP:
+            finish = FinishReason.TOOL_CALLS
+        out.append(Finished(finish, reason, usage, self._metadata))
+        self.finished = True
+
+    def _chunk(self, chunk: _Chunk, out: list[ProviderEvent]) -> None:
+        if bytes(chunk.error) not in {b"", b"null"}:
+            fault = fault_of_object(200, {"error": msgspec.json.decode(chunk.error)})
+            raise error_of_fault(fault, 200, {}, 0.0)
+        if chunk.usage_metadata is not None:
+            self._count(chunk.usage_metadata)
+        self._note(id=chunk.response_id, model=chunk.model_version)
+        if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
+            self._blocked = chunk.prompt_feedback.block_reason
+        for candidate in chunk.candidates or ():
+            if candidate.index == 0:
+                self._candidate(candidate, out)
+
+    def _candidate(self, candidate: _Candidate, out: list[ProviderEvent]) -> None:
+        if candidate.content is not None:
+            for raw in candidate.content.parts or ():
+                self._part(raw, out)
+        self._finish_reason = candidate.finish_reason or self._finish_reason
+        self._note(
+            finish_message=candidate.finish_message,
+            grounding_metadata=candidate.grounding_metadata,
+            citation_metadata=candidate.citation_metadata,
+            url_context_metadata=candidate.url_context_metadata,
+            continuation_token=candidate.continuation_token,
+        )
+
+    def _part(self, raw: msgspec.Raw, out: list[ProviderEvent]) -> None:
+        part = _PART.decode(raw)
+        signature = part.thought_signature
+        if part.function_call is not None:
+            self._call(part.function_call, raw, out)
+        elif part.text is not None:
+            if not part.text and not signature:
+                return
+            kind = _THOUGHT if part.thought else _TEXT
+            index = self._next(kind, alone=bool(signature))
+            out.append(ReasoningDelta(index, part.text) if part.thought else TextDelta(index, part.text))
+        else:
+            text = bytes(raw).decode()
+            out.append(OpaqueDelta(self._next(_OTHER), Opaque(self._kind, _name_of(raw), text)))
+            return  # its signature is inside
+        if signature:
+            out.append(SignatureDelta(self._parts - 1, signature.encode()))
+
+    def _call(self, call: _FunctionCall, raw: msgspec.Raw, out: list[ProviderEvent]) -> None:
+        index = self._next(_OTHER)
+        self._called = True
+        identity = call.id or f"{OWN_ID}{self._metadata.get('id') or f'{zlib.crc32(raw):08x}'}_{index}"
+        out.append(ToolCallStart(index, identity, call.name))
+        arguments = bytes(call.args).decode()
+        out.append(ToolArguments(index, "{}" if arguments in {"", "null"} else arguments))
+
+    def _next(self, kind: str, *, alone: bool = False) -> int:
+        """Return the part that content of this kind belongs to: the last one while that is open, else a new one."""
+        self.has_content = True
+        if alone or kind == _OTHER or kind != self._open:
+            self._parts += 1
+        self._open = _OTHER if alone else kind
+        return self._parts - 1
+
+    def _count(self, counts: _Counts) -> None:
+        self._counted = True
+        self._note(service_tier=counts.service_tier)
+        for name in _COUNTS:
+            value = getattr(counts, name)
+            if value is not None:
+                setattr(self._counts, name, value)
+
+    def _usage(self, *, final: bool) -> Usage:
+        """Return the usage in disjoint counts; `final`: counts that were never said are zeros, if others were."""
+        counts = self._counts
+        prompt, cached, thoughts = (
+            counts.prompt_token_count,
+            counts.cached_content_token_count,
+            counts.thoughts_token_count,
+        )
+        tools, output = counts.tool_use_prompt_token_count or 0, counts.candidates_token_count
+        if output is None and final and prompt is not None:
+            output = max(0, (counts.total_token_count or 0) - prompt - tools - (thoughts or 0))
+        return Usage(
+            input_tokens=None if prompt is None else max(0, prompt - (cached or 0)) + tools,
+            cache_read_tokens=cached,
+            output_tokens=output,
+            reasoning_tokens=thoughts,
+        )
+
+    def _note(self, **said: Any) -> None:
+        self._metadata.update((key, value) for key, value in said.items() if value)
+
+
+def _name_of(raw: msgspec.Raw) -> str:
+    """Return what kind of part this is: its first member that is none of the common ones."""
+    names = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    return next((name for name in names if name not in {"thought", "thoughtSignature"}), "thoughtSignature")

@@ -1,0 +1,270 @@
+"""A GenerateRequest as the body of Gemini's generateContent. Pure.
+
+Rules kept here:
+- Roles are `user` and `model`, neighbours of one role are one content; system messages go to `systemInstruction`.
+- Results of parallel calls go back in the order of the calls, whatever order they came in.
+- Thought signatures and opaque parts go back to Gemini only. Gemini 3 refuses a function call without a signature:
+  one that another provider made gets the placeholder that Google documents for that.
+- `options` are merged last, over everything.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from atlas_sidecar.adapters.providers.google_schema import reduced_schema
+from atlas_sidecar.core.types import (
+    Blob,
+    Capability,
+    GenerateRequest,
+    Message,
+    Opaque,
+    ProviderCall,
+    Reasoning,
+    ReasoningEffort,
+    Role,
+    Text,
+    ToolCall,
+    ToolMode,
+    ToolResult,
+)
+
+FAMILY: Final = frozenset({"google", "vertex"})
+OWN_ID: Final = "gemini_"  # the beginning of ids that we made, because Gemini gave none
+NO_SIGNATURE: Final = "skip_thought_signature_validator"
+_GENERATION: Final = re.compile(r"gemini-(\d{1,2})(?:\.(\d{1,2}))?")
+_BUDGETS: Final = {ReasoningEffort.LOW: 1024, ReasoningEffort.MEDIUM: 8192, ReasoningEffort.HIGH: 24_576}
+_MODES: Final = {ToolMode.AUTO: "AUTO", ToolMode.NONE: "NONE", ToolMode.REQUIRED: "ANY", ToolMode.NAMED: "ANY"}
+
+
+class Body(NamedTuple):
+    """What to send; `left_out`: parameters that Gemini does not take."""
+
+    body: dict[str, Any]
+    left_out: tuple[str, ...]
+
+
+def generation_of(model: str) -> tuple[int, int]:
+    """Return the generation that a model's name says: (2, 5) for "gemini-2.5-flash"; the newest for any other name."""
+    found = _GENERATION.search(model)
+    return (int(found[1]), int(found[2] or 0)) if found else (99, 0)
+
+
+def content_body(call: ProviderCall) -> Body:
+    """Return the body of one call. Raises ValueError for a schema or an opaque part that is no JSON."""
+    request, generation = call.request, generation_of(call.model.ref.model)
+    body: dict[str, Any] = {"contents": _contents(request.messages, strict=generation >= (3, 0))}
+    if call.prefill and call.model.prefill:
+        body["contents"].append({"role": "model", "parts": [{"text": call.prefill}]})
+    system = _system(request.messages)
+    config: dict[str, Any] = {"maxOutputTokens": call.max_output_tokens}
+    left_out: list[str] = []
+    if request.tools:
+        body["tools"] = [{"functionDeclarations": [_declaration(tool) for tool in request.tools]}]
+        choice = request.tool_choice
+        if choice.mode is not ToolMode.AUTO:
+            calling: dict[str, Any] = {"mode": _MODES[choice.mode]}
+            if choice.mode is ToolMode.NAMED:
+                calling["allowedFunctionNames"] = [choice.name]
+            body["toolConfig"] = {"functionCallingConfig": calling}
+        if choice.disable_parallel:
+            left_out.append("disable_parallel")
+    _response_format(request, config, system, with_tools=bool(request.tools) and generation < (3, 0))
+    _sampling(request, config)
+    config.update(_thinking(call, generation))
+    if system:
+        body["systemInstruction"] = {"parts": system}
+    body["generationConfig"] = config
+    _merge(body, call.options)
+    return Body(body, tuple(left_out))
+
+
+def _system(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [
+        {"text": part.content.text}
+        for message in messages
+        if message.role is Role.SYSTEM
+        for part in message.parts
+        if isinstance(part.content, Text) and part.content.text
+    ]
+
+
+def _contents(messages: Sequence[Message], *, strict: bool) -> list[dict[str, Any]]:
+    contents: list[dict[str, Any]] = []
+    calls: dict[str, tuple[int, str]] = {}  # call id -> its place in the conversation, and the tool's name
+    for message in messages:
+        if message.role is Role.SYSTEM:
+            continue
+        role = "model" if message.role is Role.ASSISTANT else "user"
+        parts = _model_parts(message, calls, strict) if role == "model" else _user_parts(message, calls)
+        if not parts:
+            continue
+        if contents and contents[-1]["role"] == role:
+            contents[-1]["parts"] += parts
+        else:
+            contents.append({"role": role, "parts": parts})
+    for content in contents:
+        if content["role"] == "user":
+            content["parts"] = [part for _, part in sorted(content["parts"], key=lambda placed: placed[0])]
+    return contents
+
+
+def _model_parts(message: Message, calls: dict[str, tuple[int, str]], strict: bool) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    needs_signature = strict  # of parallel calls, only the first one carries it
+    for part in message.parts:
+        signature = part.signature.decode() if part.signature_origin in FAMILY else ""
+        match part.content:
+            case Text(text) if text or signature:
+                parts.append(_signed({"text": text}, signature))
+            case ToolCall(identity, name, arguments):
+                calls[identity] = (len(calls), name)
+                entry: dict[str, Any] = {"name": name, "args": _object(arguments)}
+                if not identity.startswith(OWN_ID):
+                    entry["id"] = identity
+                if needs_signature:
+                    signature = signature or NO_SIGNATURE
+                needs_signature = False
+                parts.append(_signed({"functionCall": entry}, signature))
+            case Reasoning(text) if signature:
+                parts.append(_signed({"text": text, "thought": True}, signature))
+            case Blob() as blob:
+                parts.append(_signed(_blob(blob), signature))
+            case Opaque(provider, _, raw) if provider in FAMILY:
+                parts.append(_part(raw))
+            case _:
+                pass  # foreign reasoning and opaque parts
+    return parts
+
+
+def _user_parts(message: Message, calls: Mapping[str, tuple[int, str]]) -> list[tuple[int, dict[str, Any]]]:
+    """Return parts with their places: results by their calls, and before whatever else the turn says."""
+    last = len(calls)
+    parts: list[tuple[int, dict[str, Any]]] = []
+    for part in message.parts:
+        match part.content:
+            case Text(text) if text:
+                parts.append((last, {"text": text}))
+            case Blob() as blob:
+                parts.append((last, _blob(blob)))
+            case ToolResult() as result:
+                place, name = calls.get(result.call_id, (last, result.name))
+                parts.append((place, _function_response(result, result.name or name)))
+                parts += [(last, _blob(inner.content)) for inner in result.parts if isinstance(inner.content, Blob)]
+            case Opaque(provider, _, raw) if provider in FAMILY:
+                parts.append((last, _part(raw)))
+            case _:
+                pass
+    return parts
+
+
+def _function_response(result: ToolResult, name: str) -> dict[str, Any]:
+    text = "".join(part.content.text for part in result.parts if isinstance(part.content, Text))
+    entry: dict[str, Any] = {"name": name, "response": {"error": text} if result.is_error else _response(text)}
+    if result.call_id and not result.call_id.startswith(OWN_ID):
+        entry["id"] = result.call_id
+    return {"functionResponse": entry}
+
+
+def _response(text: str) -> dict[str, Any]:
+    """Return a tool's text as the object that Gemini wants: itself when it is one, else under `result`."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {"result": text}
+    return value if isinstance(value, dict) else {"result": value}
+
+
+def _object(arguments_json: str) -> dict[str, Any]:
+    try:
+        value = json.loads(arguments_json) if arguments_json.strip() else {}
+    except ValueError:
+        return {"arguments": arguments_json}
+    return value if isinstance(value, dict) else {"arguments": value}
+
+
+def _part(raw: str) -> dict[str, Any]:
+    part = json.loads(raw)
+    if not isinstance(part, dict):
+        raise ValueError("an opaque part is no content part")
+    return part
+
+
+def _signed(part: dict[str, Any], signature: str) -> dict[str, Any]:
+    if signature:
+        part["thoughtSignature"] = signature
+    return part
+
+
+def _blob(blob: Blob) -> dict[str, Any]:
+    if blob.data is None:
+        return {"fileData": {"mimeType": blob.mime_type, "fileUri": blob.uri}}
+    return {"inlineData": {"mimeType": blob.mime_type, "data": base64.b64encode(blob.data).decode("ascii")}}
+
+
+def _declaration(tool: Any) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": tool.name, "description": tool.description}
+    if tool.parameters_json_schema:
+        schema = reduced_schema(json.loads(tool.parameters_json_schema))
+        if isinstance(schema, dict) and schema.get("properties"):
+            entry["parametersJsonSchema"] = schema  # an object without properties is refused; none means none
+    return entry
+
+
+def _response_format(
+    request: GenerateRequest, config: dict[str, Any], system: list[dict[str, Any]], *, with_tools: bool
+) -> None:
+    wanted = request.response_format
+    if not (wanted.json_schema or wanted.json_object):
+        return
+    schema = reduced_schema(json.loads(wanted.json_schema)) if wanted.json_schema else None
+    if with_tools:  # before Gemini 3, JSON output and functions exclude each other
+        suffix = f" that fits this JSON schema: {json.dumps(schema)}" if schema else ""
+        system.append({"text": f"When you do not call a function, answer with one JSON object{suffix}"})
+        return
+    config["responseMimeType"] = "application/json"
+    if schema is not None:
+        config["responseJsonSchema"] = schema
+
+
+def _sampling(request: GenerateRequest, config: dict[str, Any]) -> None:
+    sampling = request.sampling
+    if sampling.temperature is not None:
+        config["temperature"] = sampling.temperature
+    if sampling.top_p is not None:
+        config["topP"] = sampling.top_p
+    if sampling.stop:
+        config["stopSequences"] = list(sampling.stop)
+    if sampling.seed is not None:
+        config["seed"] = sampling.seed & 0x7FFFFFFF  # an int32 on their side
+
+
+def _thinking(call: ProviderCall, generation: tuple[int, int]) -> dict[str, Any]:
+    effort, model = call.request.sampling.reasoning_effort, call.model.ref.model
+    if effort is None or Capability.REASONING not in call.model.capabilities:
+        return {}
+    if generation >= (3, 0):
+        least = "minimal" if "flash" in model else "low"  # thinking cannot be turned off
+        config: dict[str, Any] = {"thinkingLevel": least if effort is ReasoningEffort.NONE else effort.name.lower()}
+    elif effort is ReasoningEffort.NONE:
+        config = {"thinkingBudget": 128 if "pro" in model else 0}  # 128 is the least that pro takes
+    else:
+        config = {"thinkingBudget": min(_BUDGETS[effort], max(128, call.max_output_tokens // 2))}
+    if effort is not ReasoningEffort.NONE:
+        config["includeThoughts"] = True
+    return {"thinkingConfig": config}
+
+
+def _merge(body: dict[str, Any], options: Mapping[str, Any]) -> None:
+    for key, value in options.items():
+        old = body.get(key)
+        if isinstance(value, Mapping) and isinstance(old, dict):
+            _merge(old, value)
+        elif key == "tools" and isinstance(value, list) and isinstance(old, list):
+            body[key] = [*old, *value]  # hosted tools beside the request's own
+        else:
+            body[key] = value
