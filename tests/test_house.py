@@ -48,7 +48,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     }
     | {"httpx_aiohttp", "msgspec", "openai", "opentelemetry", "prometheus_client", "pydantic", "yarl"},
     "server": STDLIB | SERVE | TRACING_API | {"atlas_sidecar.core", "atlas_sidecar.runtime"},
-    "budget_service": STDLIB | SERVE | {"atlas_sidecar.core", "psycopg", "psycopg_pool"},
+    "budget_service": STDLIB | SERVE | {"atlas_sidecar.core", "prometheus_client", "psycopg", "psycopg_pool"},
     "config": STDLIB | {"atlas_sidecar.core", "atlas_sidecar.catalog", "pydantic", "pydantic_core", "yaml"},
     "cli": STDLIB | WIRE | {"atlas_sidecar.app", "atlas_sidecar.config"},
 }
