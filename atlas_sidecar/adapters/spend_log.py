@@ -20,23 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from atlas_sidecar.adapters.boot import boot_id
 from atlas_sidecar.adapters.spend_log_frames import FRAME, VERSION, Segment, pack, pack_header, read_segment
 from atlas_sidecar.core.spend_records import Checkpoint, Closed, Fact, LogHeader, LogRecord, PastLog
 from atlas_sidecar.ports import SpendLogError
 
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
 SUFFIX: Final = ".log"
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-
-
-def boot_id() -> str:
-    """Return what names this boot of the machine; "" where the system does not say (then every crash may have lost a
-    tail).
-    """
-    try:
-        return BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
 
 
 @dataclass(slots=True)

@@ -61,11 +61,11 @@ class Peak:
 
     def see(self, value: int, now_s: float) -> None:
         """Note a value."""
-        if value >= self._value or value >= self.now(now_s):
+        if value >= self._value or value >= self.value(now_s):
             self._value = float(value)
             self._then_s = now_s
 
-    def now(self, now_s: float) -> int:
+    def value(self, now_s: float) -> int:
         """Return the decayed maximum, rounded up."""
         elapsed = now_s - self._then_s
         return ceil(self._value * (exp(-self._decay * elapsed) if elapsed > 0.0 else 1.0))

@@ -169,8 +169,8 @@ class LeaseBook:
                 continue
             live = [lease for lease in use.leases if lease.live(now_s)]
             left = sum(max(0, lease.amount_nano_usd - lease.used_nano_usd) for lease in live)
-            largest = max([*use.waiting, use.largest.now(now_s)])
-            at_once = use.at_once.now(now_s)
+            largest = max([*use.waiting, use.largest.value(now_s)])
+            at_once = use.at_once.value(now_s)
             running = int(2 * self._refresh_s * use.spend.per_second(now_s))
             target = max(2 * largest, at_once + at_once // 4 + running)
             unmet = any(self.find(node, amount, now_s) is None for amount in use.waiting)

@@ -23,6 +23,8 @@ from atlas_sidecar.core.sync import Denial, DenialReason, Grant, SyncAnswer, Syn
 from atlas_sidecar.ports import BudgetGateway, Clock, GatewayError
 
 MAX_BATCH: Final = 1000
+MAX_WANTS: Final = 64  # as the service takes them in one call
+MAX_HELD: Final = 1024
 _log: Final = logging.getLogger(__name__)
 
 
@@ -90,7 +92,13 @@ class LeaseExchange:
         last = final and len(facts) == self.outbox.pending
         self._sync_seq += 1
         call = SyncCall(
-            self._settings.sidecar_id, self._incarnation, self._sync_seq, facts, self.book.held(), wants, last
+            self._settings.sidecar_id,
+            self._incarnation,
+            self._sync_seq,
+            facts,
+            self.book.held()[:MAX_HELD],
+            wants,
+            last,
         )
         sent_s, applied = self.now_s(), self.outbox.applied
         unseen, self.unseen_nano_usd = self.unseen_nano_usd, 0
@@ -117,7 +125,7 @@ class LeaseExchange:
         for node in watched - asked:
             if not self.book.holds(node):
                 self._want(Need(node, 0, 0, 0.0))
-        return tuple(self._wants.values())
+        return tuple(self._wants.values())[:MAX_WANTS]
 
     def _want(self, need: Need) -> None:
         """Ask anew, or again under the same id; a want that was sent is not changed but by asking under a new one."""

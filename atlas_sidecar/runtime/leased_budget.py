@@ -102,7 +102,7 @@ class LeasedBudget:
     # ------------------------------------------------------------------------------------- spending
 
     def resolve(self, node: str) -> str:
-        """Return a node below the own one. Raises AtlasError UNKNOWN_BUDGET when the path can be none, or was denied."""
+        """Return a node below the own one. Raises AtlasError UNKNOWN_BUDGET when it is no path, or was denied."""
         denial = self._nodes.denied(node, 0, self._now_s())
         if not NODE_PATH.fullmatch(node) or (denial is not None and denial.reason is DenialReason.UNKNOWN_BUDGET):
             raise unknown(node)
