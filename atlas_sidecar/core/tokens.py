@@ -1,8 +1,8 @@
-"""How many input tokens a request has, told in microseconds without a tokenizer, and corrected by what models report.
+"""How many input tokens a request has, told in microseconds without a tokenizer, for all models alike.
 
 Rules kept here:
 - Text is counted by classes of UTF-8 bytes, each with its share of a token, at C speed; of long text only samples are.
-- The estimate knows no provider: what a model adds of its own (tool preambles, its tokenizer), its Calibration learns.
+- The estimate knows no provider: what a model makes of it (tool preambles, its tokenizer) is calibration.py's affair.
 - Never 0: a request has at least one token.
 """
 
@@ -38,7 +38,7 @@ _PER_LETTER: Final = 0.205
 _PER_SPACE: Final = 0.04
 _PER_DIGIT: Final = 0.5
 _PER_MARK: Final = 0.6
-_PER_LEAD_2: Final = 0.55
+_PER_LEAD_2: Final = 0.45
 _PER_LEAD_3: Final = 0.9
 _PER_LEAD_4: Final = 2.5
 
@@ -159,55 +159,3 @@ def _add_media(parts: tuple[Part, ...], found: set[Capability]) -> None:
             )
         elif isinstance(content, ToolResult):
             _add_media(content.parts, found)
-
-
-class Calibration:
-    """What one model makes of our estimates: reported = overhead + slope * estimated, learned from its answers.
-
-    A least-squares line through decayed sums, weighted for relative error, held to the identity by a weak prior; so
-    memory is constant, old tokenizers are forgotten, and one strange answer cannot spoil it: both numbers are bounded.
-    """
-
-    __slots__ = ("_n", "_overhead", "_slope", "_sx", "_sxx", "_sxy", "_sy")
-
-    def __init__(self) -> None:
-        self._n = self._sx = self._sy = self._sxx = self._sxy = 0.0
-        self._overhead, self._slope = 0.0, 1.0
-
-    def observe(self, estimated: int, reported: int) -> None:
-        """Take in one answer: our uncalibrated estimate and the total input that the model reported, in tokens."""
-        if estimated <= 0 or reported <= 0:
-            return
-        x, y = float(estimated), min(max(float(reported), estimated / _MOST), estimated * _MOST + _MOST_OVERHEAD)
-        weight = 1.0 / (y * y)
-        self._n = self._n * _DECAY + weight
-        self._sx = self._sx * _DECAY + weight * x
-        self._sy = self._sy * _DECAY + weight * y
-        self._sxx = self._sxx * _DECAY + weight * x * x
-        self._sxy = self._sxy * _DECAY + weight * x * y
-        self._solve()
-
-    def apply(self, estimated: int) -> int:
-        """Return the estimate as this model would count it, in tokens."""
-        return max(1, math.ceil(self._overhead + self._slope * estimated))
-
-    def _solve(self) -> None:
-        n, sx, sy, sxx, sxy = self._n, self._sx, self._sy, self._sxx, self._sxy
-        for x, count in _PRIOR:
-            weight = count / (x * x)
-            n += weight
-            sx += weight * x
-            sy += weight * x
-            sxx += weight * x * x
-            sxy += weight * x * x
-        spread = n * sxx - sx * sx
-        slope = (n * sxy - sx * sy) / spread if spread > 0 else 1.0
-        self._slope = min(max(slope, 1.0 / _MOST), _MOST)
-        overhead = (sy - self._slope * sx) / n
-        self._overhead = min(max(overhead, -_MOST_OVERHEAD), _MOST_OVERHEAD)
-
-
-_MOST: Final = 3.0
-_MOST_OVERHEAD: Final = 1_000.0
-_DECAY: Final = 0.98  # an answer counts half after 34 more
-_PRIOR: Final = ((20.0, 0.3), (2_000.0, 0.3))

@@ -6,8 +6,8 @@ Rules kept here:
 
 from __future__ import annotations
 
+from atlas_sidecar.core.calibration import Calibration
 from atlas_sidecar.core.expected_output import ExpectedOutput
-from atlas_sidecar.core.tokens import Calibration
 from atlas_sidecar.core.types import Usage
 
 
