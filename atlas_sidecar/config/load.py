@@ -22,12 +22,13 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from atlas_sidecar.config.errors import ConfigError, Problem, shown
 from atlas_sidecar.config.explain import explain, nearest
 from atlas_sidecar.config.models import Catalog
-from atlas_sidecar.config.providers import KEY_VARIABLES, ProviderEntry
+from atlas_sidecar.config.providers import KEY_VARIABLES, PLATFORM_KINDS, ProviderEntry
 from atlas_sidecar.config.rules import broken_rules
 from atlas_sidecar.config.settings import Settings
 from atlas_sidecar.config.yaml_source import MAX_BYTES, Document, parse
 
 BUILT_IN_CATALOGS: Final = ("default", "atlas-2024")
+_OTHER_VARIABLES: Final = {"azure-openai": ("AZURE_OPENAI_API_KEY",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,12 @@ class KeySource:
     origin: str
     file: str = ""
     secret: SecretStr | None = None
+    platform: bool = False
 
     @property
     def is_missing(self) -> bool:
-        """Whether no key is configured at all; a key file may still appear."""
-        return not self.file and self.secret is None
+        """Whether there is no key and none can appear; a file may still appear, a platform has its own ways."""
+        return not self.file and self.secret is None and not self.platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +188,13 @@ def _key(name: str, entry: ProviderEntry, environ: Mapping[str, str]) -> KeySour
         return KeySource("api_key", secret=entry.api_key)
     if entry.api_key_file is not None:
         return KeySource(f"file {entry.api_key_file}", file=entry.api_key_file)
-    variables = (entry.api_key_env,) if entry.api_key_env else KEY_VARIABLES[kind]
+    variables = (entry.api_key_env,) if entry.api_key_env else KEY_VARIABLES.get(kind, _OTHER_VARIABLES.get(kind, ()))
     for variable in variables:
         value = environ.get(variable, "").strip()
         if value:
             return KeySource(variable, secret=SecretStr(value))
+    if kind in PLATFORM_KINDS and not entry.api_key_env:
+        return KeySource("the platform's credentials", platform=True)
     return KeySource(" or ".join(variables))
 
 

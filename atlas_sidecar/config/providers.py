@@ -8,14 +8,33 @@ from pydantic import Field, SecretStr
 
 from atlas_sidecar.config.values import EnvName, File, Many, Section, Tokens, Url, Wait, Weight
 
-KINDS: Final = ("anthropic", "openai", "google", "groq", "simulated")
+KINDS: Final = (
+    "anthropic", "openai", "google", "groq", "simulated", "anthropic-bedrock", "anthropic-vertex", "azure-openai",
+)  # fmt: skip
+# Kinds that are looked for when no provider is configured, with the variables that may hold their key.
 KEY_VARIABLES: Final = {
     "anthropic": ("ANTHROPIC_API_KEY",),
     "openai": ("OPENAI_API_KEY",),
     "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "groq": ("GROQ_API_KEY",),
 }
-SIMULATED_KEYS: Final = ("seed", "text", "output_tokens", "time_to_first_token_s", "tokens_per_s", "models", "faults")
+# Kinds that find credentials where their platform keeps them, when no key is given.
+PLATFORM_KINDS: Final = frozenset({"anthropic-bedrock", "anthropic-vertex"})
+# Keys that only some kinds understand.
+KEYS_OF_KINDS: Final = {
+    "organization": ("openai",),
+    "wire": ("openai",),
+    "max_tokens_field": ("openai",),
+    "done_marker": ("openai",),
+    "api_version": ("azure-openai",),
+    "aws_region": ("anthropic-bedrock",),
+    "aws_profile": ("anthropic-bedrock",),
+    "project_id": ("anthropic-vertex",),
+    "region": ("anthropic-vertex",),
+    **dict.fromkeys(
+        ("seed", "text", "output_tokens", "time_to_first_token_s", "tokens_per_s", "models", "faults"), ("simulated",)
+    ),
+}
 
 
 class SimulatedToolCall(Section):
@@ -80,8 +99,8 @@ class ProviderEntry(SimulatedPace):
 
     kind: str = Field(
         default="",
-        description="anthropic, openai (and all that speak its protocol), google, groq or simulated; "
-        "default: the provider's name",
+        description="anthropic, openai (and all that speak its protocol), google, groq, simulated, azure-openai, "
+        "anthropic-bedrock or anthropic-vertex; default: the provider's name",
     )
     api_key_env: EnvName | None = Field(
         default=None,

@@ -12,7 +12,7 @@ from atlas_sidecar.config.address import parse_address
 from atlas_sidecar.config.errors import Path
 from atlas_sidecar.config.explain import nearest
 from atlas_sidecar.config.models import ModelEntry
-from atlas_sidecar.config.providers import KINDS, SIMULATED_KEYS, ProviderEntry, SimulatedStep
+from atlas_sidecar.config.providers import KEY_VARIABLES, KEYS_OF_KINDS, KINDS, ProviderEntry, SimulatedStep
 from atlas_sidecar.config.settings import Settings
 
 Found: TypeAlias = Iterator[tuple[Path, str]]
@@ -79,12 +79,9 @@ def _credentials(path: Path, entry: ProviderEntry) -> Found:
 
 
 def _only_for(path: Path, entry: ProviderEntry, kind: str) -> Found:
-    for key in SIMULATED_KEYS:
-        if kind != "simulated" and key in entry.model_fields_set:
-            yield (*path, key), f"is for kind simulated only; this provider's kind is {kind}"
-    for key in ("organization", "wire"):
-        if kind != "openai" and getattr(entry, key) is not None:
-            yield (*path, key), f"is for kind openai only; this provider's kind is {kind}"
+    for key, kinds in KEYS_OF_KINDS.items():
+        if kind not in kinds and key in entry.model_fields_set and getattr(entry, key) is not None:
+            yield (*path, key), f"is for kind {' or '.join(kinds)} only; this provider's kind is {kind}"
     for model, simulated in entry.models.items():
         for index, step in enumerate(simulated.script):
             if isinstance(step, SimulatedStep):
@@ -103,7 +100,7 @@ def _simulated_step(path: Path, step: SimulatedStep) -> Found:
 
 def _models(settings: Settings) -> Found:
     providers = list(settings.providers or {})
-    known = [*providers, *(kind for kind in KINDS if kind not in providers and kind != "simulated")]
+    known = [*providers, *(kind for kind in KEY_VARIABLES if kind not in providers)]
     for name, entry in settings.models.items():
         path: Path = ("models", name)
         if entry.provider not in known:

@@ -54,7 +54,7 @@ def _provider(report: ProviderReport) -> pb.ProviderHealth:
 
 def _model(report: ModelReport) -> pb.ModelHealth:
     return pb.ModelHealth(
-        model=model_ref(report.model),
+        model=model_ref(report.ref),
         circuit=report.circuit.value,  # type: ignore[arg-type]  # the numbers are the wire's
         open_until=timestamp(report.open_until_unix_s),
         success_rate=report.success_rate,

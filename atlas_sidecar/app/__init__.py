@@ -1,0 +1,1 @@
+"""Puts everything together: configuration in, a serving sidecar out."""

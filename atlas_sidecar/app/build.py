@@ -1,0 +1,153 @@
+"""The composition root: the only place that names concrete classes and puts them together.
+
+Rules kept here:
+- What is heavy (SDK wires, price data) is imported when it is built, never when this module is.
+- A reload keeps a provider whose own settings did not change: its connections, its learned limits, its script's count.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from atlas_sidecar.adapters.clock import SystemClock
+from atlas_sidecar.adapters.prices import GenaiPrices
+from atlas_sidecar.adapters.providers.settings import ProviderSettings
+from atlas_sidecar.adapters.secrets import FileSecret, FixedSecret
+from atlas_sidecar.config import Configuration, KeySource
+from atlas_sidecar.config import domain as values_of
+from atlas_sidecar.config.domain import nano_usd
+from atlas_sidecar.config.providers import KEYS_OF_KINDS, ProviderEntry
+from atlas_sidecar.core.leases import BudgetSettings
+from atlas_sidecar.ports import Provider
+from atlas_sidecar.runtime.engine import Engine, FallbackSettings, Timeouts
+from atlas_sidecar.runtime.probes import HealthSettings
+
+# Kind -> the module below adapters.providers, and the class in it.
+_PROVIDERS: Final = {
+    "anthropic": ("anthropic", "AnthropicProvider"),
+    "anthropic-bedrock": ("anthropic", "AnthropicProvider"),
+    "anthropic-vertex": ("anthropic", "AnthropicProvider"),
+    "azure-openai": ("openai", "OpenAIProvider"),
+    "google": ("google", "GoogleProvider"),
+    "groq": ("groq", "GroqProvider"),
+    "openai": ("openai", "OpenAIProvider"),
+}
+_EXTRAS: Final = tuple(key for key, kinds in KEYS_OF_KINDS.items() if kinds != ("simulated",))
+_SETTINGS_OF_THEIR_OWN: Final = frozenset({"organization", "wire"})
+_SCRIPT: Final = tuple(key for key, kinds in KEYS_OF_KINDS.items() if kinds == ("simulated",))
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An engine and what each of its providers was made from, so that a reload can keep them."""
+
+    engine: Engine
+    origins: Mapping[str, tuple[object, ...]]
+
+
+class Builder:
+    """Builds engines from configurations."""
+
+    def __init__(self, clock: SystemClock) -> None:
+        self._clock = clock
+        self._prices = GenaiPrices(lambda: datetime.now(UTC))
+
+    def engine(self, configuration: Configuration, before: Built | None = None) -> Built:
+        """Build the engine of a configuration; imports what it needs, so run it in a thread."""
+        models = values_of.models(configuration, self._prices.price)
+        names = dict.fromkeys([*configuration.providers, *_simulated_names(configuration)])
+        origins = {name: self._origin(name, configuration) for name in names}
+        providers = {
+            name: before.engine.providers[name]
+            if before is not None and before.origins.get(name) == origin
+            else self._provider(name, configuration)
+            for name, origin in origins.items()
+        }
+        settings = configuration.settings
+        engine = Engine(
+            config_version=configuration.version,
+            models=models,
+            roles=values_of.roles(settings, models),
+            default_role=settings.default_role,
+            providers=providers,
+            weights=values_of.weights(settings),
+            tier_factor=settings.routing.tier_factor,
+            min_requests_remaining=settings.health.min_requests_remaining,
+            fallback=FallbackSettings(**settings.fallback.model_dump()),
+            timeouts=Timeouts(**settings.timeouts.model_dump()),
+            simulated=configuration.simulate,
+        )
+        return Built(engine, origins)
+
+    def _origin(self, name: str, configuration: Configuration) -> tuple[object, ...]:
+        entry, key = configuration.providers.get(name), configuration.keys.get(name)
+        return entry, key, configuration.simulate, configuration.settings.timeouts.connect_s
+
+    def _provider(self, name: str, configuration: Configuration) -> Provider:
+        entry = configuration.providers.get(name, ProviderEntry())
+        kind = entry.kind_of(name)
+        if configuration.simulate or kind == "simulated":
+            return _simulated(name, values_of.kind_of(configuration, name), entry)
+        module_name, class_name = _PROVIDERS[kind]
+        module = importlib.import_module(f"atlas_sidecar.adapters.providers.{module_name}")
+        key = self._key(configuration.keys[name])
+        provider: Provider = getattr(module, class_name)(_provider_settings(name, configuration, key))
+        return provider
+
+    def _key(self, source: KeySource) -> Callable[[], str | None]:
+        if source.file:
+            return FileSecret(source.file, self._clock.monotonic_s)
+        return FixedSecret(source.secret.get_secret_value() if source.secret else None)
+
+
+def _simulated_names(configuration: Configuration) -> list[str]:
+    """Return whom --simulate answers for: every provider that a model names."""
+    if not configuration.simulate:
+        return []
+    return [entry.provider for entry in configuration.settings.models.values()]
+
+
+def _simulated(name: str, kind: str, entry: ProviderEntry) -> Provider:
+    from atlas_sidecar.adapters.providers.simulated import SimulatedProvider, parse_script  # noqa: PLC0415
+
+    script = entry.model_dump(mode="python", include=set(_SCRIPT), exclude_none=True, exclude_defaults=True)
+    return SimulatedProvider(name, parse_script(script), kind=kind)
+
+
+def _provider_settings(name: str, configuration: Configuration, key: Callable[[], str | None]) -> ProviderSettings:
+    entry = configuration.providers[name]
+    extra: dict[str, Any] = {key: getattr(entry, key) for key in _EXTRAS if key not in _SETTINGS_OF_THEIR_OWN}
+    return ProviderSettings(
+        name=name,
+        kind=entry.kind_of(name),
+        base_url=entry.base_url or "",
+        api_key=key,
+        headers=entry.headers,
+        organization=entry.organization,
+        ca_file=entry.ca_file,
+        connect_timeout_s=configuration.settings.timeouts.connect_s,
+        propagate_traceparent=entry.propagate_traceparent,
+        wire=entry.wire or "",
+        extra={key: value for key, value in extra.items() if value is not None},
+    )
+
+
+def health_settings(configuration: Configuration) -> HealthSettings:
+    """Return how providers are probed."""
+    return HealthSettings(probe_interval_s=configuration.settings.health.probe_interval_s)
+
+
+def budget_settings(configuration: Configuration, sidecar_id: str) -> BudgetSettings:
+    """Return what may be spent, and as whom."""
+    budget = configuration.settings.budget
+    return BudgetSettings(
+        node=budget.node,
+        daily_limit_nano_usd=None if budget.daily_limit_usd is None else nano_usd(budget.daily_limit_usd),
+        time_zone=budget.time_zone,
+        sidecar_id=budget.sidecar_id or sidecar_id,
+        partition_open=budget.on_partition == "open",
+    )

@@ -1,0 +1,75 @@
+"""Where this sidecar keeps its books when the configuration does not say.
+
+Rules kept here:
+- Simulated money never meets real money: `--simulate` has books of its own.
+- Sidecars on one host do not share a log: the next free numbered directory is taken.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from atlas_sidecar.config import Configuration
+
+_log: Final = logging.getLogger(__name__)
+_MAX_SIDECARS: Final = 256
+
+
+def spend_log_directory(configuration: Configuration, environ: Mapping[str, str]) -> Path:
+    """Return the directory of the spend log: the configured one, else a free one in the user's state directory."""
+    if configuration.settings.budget.spend_log:
+        return Path(configuration.settings.budget.spend_log)
+    node = re.sub(r"[^A-Za-z0-9._-]+", "_", configuration.settings.budget.node)
+    name = f"simulated-{node}" if configuration.simulate else node
+    base = _state_directory(environ)
+    numbered = (base / (name if number == 1 else f"{name}-{number}") for number in range(1, _MAX_SIDECARS))
+    return next((directory for directory in numbered if _is_free(directory)), base / name)
+
+
+def host_name() -> str:
+    """Return what names this sidecar when the configuration does not."""
+    return socket.gethostname() or "sidecar"
+
+
+def _state_directory(environ: Mapping[str, str]) -> Path:
+    home = environ.get("HOME", "")
+    given = environ.get("XDG_STATE_HOME", "") or (f"{home}/.local/state" if home else "")
+    directory = Path(given, "atlas-sidecar") if given else None
+    if directory is not None and given.startswith("/"):
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.access(directory, os.W_OK):
+                return directory
+        except OSError:
+            pass  # a container's read-only root, or a user without a home: see below
+    fallback = Path(tempfile.gettempdir(), f"atlas-sidecar-{os.getuid()}")
+    _log.warning(
+        "the state directory cannot be written: the spend log is kept in %s and may not survive a restart; "
+        "budget.spend_log names a better place",
+        fallback,
+    )
+    return fallback
+
+
+def _is_free(directory: Path) -> bool:
+    try:
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

@@ -1,0 +1,195 @@
+"""The life of `atlas-sidecar serve`: SERVING first, what is heavy behind it, an orderly end.
+
+Rules kept here:
+- The process says SERVING before an SDK or price data is imported; calls that come before these are there wait.
+- SIGTERM and SIGINT drain: health first, then the calls in flight within the grace, then the books. A second signal
+  ends at once.
+- An end that nobody asked for is a failure, exit status 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from atlas_sidecar import __version__
+from atlas_sidecar.adapters.clock import SystemClock
+from atlas_sidecar.adapters.spend_log import DiskSpendLog
+from atlas_sidecar.app.build import Builder, budget_settings, health_settings
+from atlas_sidecar.app.live import Live
+from atlas_sidecar.app.places import host_name, spend_log_directory
+from atlas_sidecar.config import Configuration
+from atlas_sidecar.ports import BudgetGateway, SpendLogError, Telemetry
+from atlas_sidecar.runtime.budget import Budget
+from atlas_sidecar.runtime.chain import ChainTools
+from atlas_sidecar.runtime.health import Health
+from atlas_sidecar.runtime.learning import Learning
+from atlas_sidecar.runtime.router import Router
+from atlas_sidecar.runtime.snapshots import Snapshots
+from atlas_sidecar.server.gate import Gate
+from atlas_sidecar.server.health_reply import SidecarReport
+from atlas_sidecar.server.host import Host, HostError, HostSettings
+from atlas_sidecar.server.router_service import Admission, RouterService
+from atlas_sidecar.server.tls import TlsFiles
+
+_log: Final = logging.getLogger(__name__)
+DRAIN_GRACE_S: Final = 25.0  # Kubernetes kills after 30 s, and the books want a few of them
+DONE: Final = 0
+FAILED: Final = 1
+
+
+class StartError(Exception):
+    """The sidecar cannot start; the message says why and what to do."""
+
+
+class Sidecar:
+    """One sidecar in this process: `start`, then `close`."""
+
+    def __init__(
+        self, configuration: Configuration, environ: Mapping[str, str], telemetry: Telemetry, clock: SystemClock
+    ) -> None:
+        self._clock = clock
+        self._telemetry = telemetry
+        self._started_s = clock.monotonic_s()
+        settings = configuration.settings
+        directory = spend_log_directory(configuration, environ)
+        sidecar_id = settings.budget.sidecar_id or host_name()
+        gateway = budget_gateway(configuration)
+        log = DiskSpendLog(directory, sidecar_id=sidecar_id, local=gateway is None)
+        self.budget = Budget(budget_settings(configuration, sidecar_id), clock, log, gateway)
+        self.health = Health(clock, (), {}, health_settings(configuration))
+        self.live = Live(configuration, Builder(clock), self.health)
+        self._admission = Admission(settings.limits.max_streams, settings.limits.max_in_flight_bytes)
+        learning = Learning()
+        snapshots = Snapshots(self.health, self.budget, learning, clock)
+        tools = ChainTools(self.health, self.budget, learning, snapshots, clock)
+        service = RouterService(Router(self.live.engine, tools, telemetry), self._admission, self.report)
+        self._gate = Gate(service, self._admission, self.live.ready)
+        self.host = Host(_host_settings(configuration), self._gate, self._gate)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> tuple[tuple[str, ...], str]:
+        """Become SERVING and return the addresses; what is heavy follows in the background. Raises StartError."""
+        try:
+            await self.budget.start()
+            addresses = await self.host.start()
+        except (SpendLogError, HostError) as error:
+            await self.budget.close()
+            raise StartError(str(error)) from None
+        return addresses
+
+    def spawn(self, work: Coroutine[Any, Any, None], on_failure: Callable[[], None]) -> None:
+        """Run work in the background; `on_failure` is called when it ends by an exception."""
+        task = asyncio.create_task(work)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            if not done.cancelled() and (error := done.exception()) is not None:
+                _log.error("background work failed", exc_info=error)
+                on_failure()
+
+        task.add_done_callback(ended)
+        self._tasks.append(task)
+
+    async def warm(self) -> None:
+        """Build the engine, open the providers, begin to watch them."""
+        await self.live.start()
+        await self.health.start()
+
+    async def close(self, grace_s: float = DRAIN_GRACE_S) -> bool:
+        """Drain, then close everything; return whether every call finished."""
+        finished = await self.host.drain(grace_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.health.close()
+        await self.live.close()
+        await self.budget.close()
+        return finished
+
+    def report(self) -> SidecarReport:
+        """Gather what Health says."""
+        engine = self.live.engine()
+        providers, models = self.health.report()
+        return SidecarReport(
+            serving=self.health.overall(engine.roles),
+            providers=providers,
+            models=models,
+            budget=self.budget.health(),
+            version=__version__,
+            config_version=engine.config_version,
+            uptime_s=self._clock.monotonic_s() - self._started_s,
+            in_flight=self._admission.in_flight,
+        )
+
+
+def budget_gateway(configuration: Configuration) -> BudgetGateway | None:
+    """Return the way to the budget service, None when none is configured."""
+    budget = configuration.settings.budget
+    if not budget.service:
+        return None
+    raise StartError("budget.service is not supported yet")
+
+
+def _host_settings(configuration: Configuration) -> HostSettings:
+    settings = configuration.settings
+    tls = None
+    if settings.tls is not None:
+        tls = TlsFiles(settings.tls.cert_file, settings.tls.key_file, settings.tls.client_ca_file)
+        if problem := tls.problem():
+            raise StartError(f"tls: {problem}")
+    return HostSettings(settings.listen, settings.health_listen, tls, settings.limits.max_message_bytes)
+
+
+async def serve(
+    configuration: Configuration,
+    load: Callable[[], Configuration],
+    telemetry: Telemetry,
+    announce: Callable[[str], None],
+) -> int:
+    """Serve until a signal; return the exit status. `announce` gets the line for stdout. Raises StartError."""
+    sidecar = Sidecar(configuration, os.environ, telemetry, SystemClock())
+    stop, broken = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    addresses, health_address = await sidecar.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, stop)
+    announce(f"serving on {', '.join(addresses)}")
+    _log.info("serving on %s%s", ", ".join(addresses), f", health on {health_address}" if health_address else "")
+    log_sources(configuration)
+
+    def fail() -> None:
+        broken.set()
+        stop.set()
+
+    sidecar.spawn(sidecar.warm(), fail)
+    if configuration.files:
+        sidecar.spawn(sidecar.live.follow(load), fail)
+    await stop.wait()
+    _log.info("draining: new calls are refused, those in flight have %g s", DRAIN_GRACE_S)
+    if not await sidecar.close():
+        _log.warning("some calls did not finish within the grace and were ended")
+    _log.info("stopped")
+    return FAILED if broken.is_set() else DONE
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        with suppress(Exception):
+            sys.stderr.write("ended at once\n")
+        os._exit(FAILED)
+    stop.set()
+
+
+def log_sources(configuration: Configuration) -> None:
+    """Log where the configuration comes from, who serves, and what is missing."""
+    who = "simulated providers answer, no key is used" if configuration.simulate else ", ".join(configuration.providers)
+    _log.info("configuration %s from %s; providers: %s", configuration.version, configuration.source, who)
+    for name, key in configuration.keys.items():
+        if key.is_missing and not configuration.simulate:
+            _log.warning("provider %s has no key (%s is not set): its models are passed over", name, key.origin)
