@@ -10,13 +10,14 @@ Rules kept here:
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from atlas_sidecar.core.breaker import Event, Permit
+from atlas_sidecar.core.breaker import Breaker, Event, Permit
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
     Circuit,
@@ -41,9 +42,21 @@ from atlas_sidecar.runtime.reports import (
     provider_report,
 )
 
+_log: Final = logging.getLogger(__name__)
 QUANTUM_S: Final = 1.0
 THROTTLES: Final = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED})
 _NEVER: Final = -math.inf
+
+
+def end_permit(what: str, name: str, breaker: Breaker, permit: Permit, event: Event | None, now_s: float) -> None:
+    """Give a circuit its verdict, and log where that moves it."""
+    before = breaker.state(now_s)
+    breaker.end(permit, event, now_s)
+    after = breaker.state(now_s)
+    if after is Circuit.OPEN and before is not Circuit.OPEN:
+        _log.warning("circuit of %s %s opened for %.0f s", what, name, breaker.open_until_s - now_s)
+    elif after is Circuit.CLOSED and before is not Circuit.CLOSED:
+        _log.info("circuit of %s %s closed", what, name)
 
 
 class Flight:
@@ -112,8 +125,9 @@ class Flight:
                 provider.concurrency.lost(provider.in_flight, self._begun_s, now_s)
         model.ended(error, now_s)
         provider.ended(error, now_s)
-        model.breaker.end(self._model_permit, counts.model_event, now_s)
-        provider.breaker.end(self._provider_permit, self._provider_event(error, counts.provider_event), now_s)
+        end_permit("model", model.ref.id, model.breaker, self._model_permit, counts.model_event, now_s)
+        event = self._provider_event(error, counts.provider_event)
+        end_permit("provider", provider.name, provider.breaker, self._provider_permit, event, now_s)
         model.in_flight -= 1
         provider.in_flight -= 1
         provider.last_attempt_s = now_s

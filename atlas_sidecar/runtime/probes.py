@@ -164,11 +164,14 @@ class Probes:
     def _count(self, provider: ProviderPerformance, result: ProbeResult, error: ProviderError | None) -> None:
         now_s = result.checked_at_s
         if error is None:
+            if provider.failed_probes:
+                _log.info("probe of %s answers again", provider.name)
             provider.probed(result.response_time_s, now_s)
         elif error.error_class in _TELLING and error.http_status not in _NOT_OFFERED:
             provider.ended(error, now_s)
             provider.failed_probes += 1
             tripped = error.error_class is ErrorClass.AUTH
             provider.breaker.fail_apart(Event.TRIPPED if tripped else Event.FAILED, now_s)
-            _log.warning("probe of %s failed: %s", provider.name, sentence(error))
+            if provider.failed_probes == 1:  # once, not at every probe of an outage
+                _log.warning("probe of %s failed: %s", provider.name, sentence(error))
         self._touch(provider)

@@ -75,12 +75,12 @@ def test_exactly_half_opens_nothing() -> None:
 
 def test_failures_older_than_the_window_do_not_count_in_the_share() -> None:
     breaker = Breaker()
-    for failed in [True, True, True, False, True, True, True, False]:
+    for failed in [True, True, True, False, True, True, True, False, False]:  # one call short of the minimum
         run(breaker, Event.FAILED if failed else Event.ANSWERED, now_s=100.0)
-    run(breaker, Event.ANSWERED, 8, now_s=131.0)
-    for failed in [True, True, False, True, True]:
-        run(breaker, Event.FAILED if failed else Event.ANSWERED, now_s=131.0)
+    run(breaker, Event.FAILED, now_s=131.0)
     assert breaker.state(131.0) is Circuit.CLOSED
+    run(breaker, Event.FAILED, 4, now_s=131.0)  # in a row they open it all the same
+    assert breaker.state(131.0) is Circuit.OPEN
 
 
 def test_a_trip_opens_it_at_once() -> None:

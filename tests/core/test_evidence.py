@@ -38,6 +38,13 @@ def test_after_a_half_life_a_failure_weighs_half() -> None:
     assert mean.mean(60.0) == pytest.approx(20 / 20.5)
 
 
+def test_after_a_half_life_successes_weigh_half_too() -> None:
+    mean = DecayedMean()
+    for value in [1.0] * 10 + [0.0] * 10:
+        mean.add(value, 0.0)
+    assert mean.mean(60.0) == pytest.approx((20 + 5) / (20 + 10))
+
+
 @given(STEPS)
 def test_a_mean_stays_within_its_bounds(steps: list[tuple[float, float]]) -> None:
     mean, now_s = DecayedMean(), 0.0

@@ -1,5 +1,9 @@
 """Health as the router meets it: flights, circuits, cooldowns, snapshots, reloads and reports."""
 
+import gc
+import logging
+import tracemalloc
+
 import pytest
 
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
@@ -151,6 +155,40 @@ def test_a_circuit_goes_half_open_at_its_time_and_says_when_its_places_are_taken
     for flight in flights[1:]:
         flight.end(None, NO_USAGE, 0.1)
     assert state(health, "opus").circuit is Circuit.CLOSED
+
+
+def test_a_circuit_that_opens_or_closes_is_logged_once(
+    health: Health, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "atlas_sidecar"):
+        attempts(health, OPUS, ErrorClass.TEMPORARY, 9)
+        clock.now_s += 5.0
+        attempt(health, OPUS)
+        attempt(health, OPUS)
+    assert [record.message for record in caplog.records] == [
+        "circuit of model opus opened for 5 s",
+        "circuit of model opus closed",
+    ]
+
+
+def test_memory_does_not_grow_with_attempts(health: Health, clock: HandClock) -> None:
+    def run(count: int) -> None:
+        for number in range(count):
+            clock.now_s += 0.05
+            flight = health.begin(OPUS)
+            flight.head(RateLimit(requests_remaining=100))
+            flight.first_content(0.1 + number % 7)
+            flight.end(None if number % 3 else failure(ErrorClass.TEMPORARY), Usage(output_tokens=number), 1.0)
+            health.states(clock.now_s)
+
+    run(500)
+    gc.collect()
+    tracemalloc.start()
+    run(2000)
+    gc.collect()
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 20_000
 
 
 def test_a_sole_target_can_be_tried_while_its_circuit_is_open_and_recovers_by_answering(health: Health) -> None:
