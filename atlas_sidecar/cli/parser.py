@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 from atlas_sidecar import __version__
+from atlas_sidecar.cli import budget_options
 
 _DEFAULT_TARGET: Final = "127.0.0.1:50051"
 _BUDGET_TARGET: Final = "127.0.0.1:50061"
@@ -185,6 +186,7 @@ def _budget(commands: argparse._SubParsersAction[_Parser]) -> None:
     serve = _add(below, "serve", "serve the central budget service", _lazily("budget", "serve"))
     serve.add_argument("--database", metavar="URL", help="sqlite:///PATH or postgresql://USER@HOST/DB")
     serve.add_argument("--listen", metavar="ADDR", help=f"HOST:PORT; default: {_BUDGET_TARGET}")
+    budget_options.add_to(below, _lazily, lambda each: _target(each, "ATLAS_BUDGET_TARGET", _BUDGET_TARGET))
 
 
 def _count(text: str) -> int:
