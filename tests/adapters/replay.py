@@ -11,7 +11,8 @@ How to use it (every provider's tests do):
         await provider.aclose()
 
 `Upstream` speaks HTTP/1.1 by hand, so that it can cut, stall and reset where a server library would not. It keeps the
-requests it saw in `requests`; `disconnected` is set when the client closes while an answer stalls or is being sent.
+requests it saw in `requests` (`arrived` is set by the first); `disconnected` is set when the client closes while an
+answer stalls or is being sent.
 `load` gives an empty list where ../shared/recordings is absent: parametrized tests are then skipped by pytest.
 """
 
@@ -21,6 +22,7 @@ import asyncio
 import hashlib
 import json
 import random
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -175,6 +177,7 @@ class Upstream:
         self.url = ""
         self.requests: list[Seen] = []
         self.connections = 0
+        self.arrived = asyncio.Event()
         self.disconnected = asyncio.Event()
         self._answers: list[Answer] = [Answer()]
 
@@ -188,11 +191,13 @@ class Upstream:
         try:
             while (seen := await _request(reader)) is not None:
                 self.requests.append(seen)
+                self.arrived.set()
                 answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
                 if not await self._send(answer, reader, writer):
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
             self.disconnected.set()
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         finally:
             writer.close()
 
@@ -226,7 +231,10 @@ class Upstream:
 async def _request(reader: asyncio.StreamReader) -> Seen | None:
     """Read one request; None when the client closed instead."""
     try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        first = await reader.readexactly(1)
+        if first == b"\x16":  # a TLS handshake: not spoken here
+            raise ConnectionError("TLS")
+        head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     except asyncio.IncompleteReadError:
         return None
     method, path, _ = head[0].split(" ")
@@ -236,7 +244,7 @@ async def _request(reader: asyncio.StreamReader) -> Seen | None:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Upstream]:
+async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
     """Run an Upstream on 127.0.0.1 at a free port."""
     upstream = Upstream()
     tasks: set[asyncio.Task[None]] = set()
@@ -246,8 +254,8 @@ async def serving() -> AsyncIterator[Upstream]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    upstream.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield upstream
     finally:

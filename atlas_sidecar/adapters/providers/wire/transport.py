@@ -79,7 +79,11 @@ class Body:
             return
         drain = asyncio.get_running_loop().create_task(self._drain())
         self._drains.add(drain)
-        drain.add_done_callback(self._drains.discard)
+        drain.add_done_callback(self._drained)
+
+    def _drained(self, drain: asyncio.Task[None]) -> None:
+        self.close()  # here, because a task that is cancelled before its first step runs no `finally`
+        self._drains.discard(drain)
 
     async def _drain(self) -> None:
         try:
@@ -89,8 +93,6 @@ class Body:
                     left -= len(block)
         except (TimeoutError, ProviderError):
             pass
-        finally:
-            self.close()
 
     def close(self) -> None:
         """Give the connection back when the body was read to its end, else close it at once. Idempotent."""
@@ -224,8 +226,10 @@ class Road:
 
     async def aclose(self) -> None:
         """Close every connection. Idempotent."""
-        for drain in tuple(self.drains):
+        drains = tuple(self.drains)
+        for drain in drains:
             drain.cancel()
+        await asyncio.gather(*drains, return_exceptions=True)
         session, self._session = self._session, None
         if session is not None:
             await session.close()
