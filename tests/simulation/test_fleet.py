@@ -42,7 +42,10 @@ WARM_UP_S = 20.0
 TROUBLE_S = 240.0
 REFUSAL_COST = 0.05
 DEADLINE_S = 30.0
+SETTLING_S = 30.0  # half the longest time that a circuit stays open, and half the evidence's half-life
+CALM_S = 30.0
 SOLE = Target(model("sole", "provider"), 1)
+SPARE = Target(model("spare", "spare"), 2)
 WEIGHTS = Weights(0.3, 0.2, 0.3, 0.2, 0.3)
 NEED = Need(input_tokens=1000)
 
@@ -64,12 +67,13 @@ TROUBLES = [
 
 @dataclass
 class Tally:
-    """What happened while the provider was in trouble."""
+    """What became of the requests of one phase; `attempts` and `answers` are those of the provider in trouble."""
 
-    seconds: float
+    seconds: float = 0.0
     requests: int = 0
     attempts: int = 0
     answers: int = 0
+    spared: int = 0
     failures: int = 0
 
     @property
@@ -121,7 +125,7 @@ class ReckoningProvider:
     def ask(self) -> tuple[float, ProviderError | None]:
         """Return how long it takes, and the refusal if it is one."""
         now_s = self._world.now_s
-        rate = FULL_CAPACITY if now_s < WARM_UP_S else CAPACITY
+        rate = self._world.rate
         self._work = min(0.5 * rate, self._work + (now_s - self._at_s) * rate)
         self._at_s = now_s
         if self._work >= 1.0:
@@ -143,19 +147,30 @@ class Reckless(Health):
 class World:
     """A discrete-event loop: processes are generators that yield the seconds they let pass."""
 
-    def __init__(self, trouble: Trouble, kind: type[Health], trouble_s: float = TROUBLE_S, seed: int = 4) -> None:
+    def __init__(
+        self, trouble: Trouble, kind: type[Health], trouble_s: float = TROUBLE_S, has_spare: bool = False, seed: int = 4
+    ) -> None:
         self.now_s = 0.0
-        self._end_s = WARM_UP_S + trouble_s
+        self._recovery_s = WARM_UP_S + trouble_s
+        self._end_s = self._recovery_s + SETTLING_S + CALM_S
         self.random = random.Random(seed)
-        self.tally = Tally(trouble_s)
+        self.in_trouble, self.recovered, self._elsewhen = Tally(trouble_s), Tally(CALM_S), Tally()
+        self._targets = [SOLE, SPARE] if has_spare else [SOLE]
         self.provider = ReckoningProvider(self, trouble)
         clock = VirtualClock(self)
-        port = {"provider": ScriptedProvider("provider")}
-        self.sidecars = [kind(clock, [SOLE.model], port) for _ in range(SIDECARS)]
+        models = [target.model for target in self._targets]
+        ports = {one.ref.provider: ScriptedProvider(one.ref.provider) for one in models}
+        self.sidecars = [kind(clock, models, ports) for _ in range(SIDECARS)]
         self._queue: list[tuple[float, int, Generator[float, None, None]]] = []
         self._started = 0
 
-    def run(self) -> Tally:
+    @property
+    def rate(self) -> float:
+        """What the provider can serve now, answers per second."""
+        return CAPACITY if WARM_UP_S <= self.now_s < self._recovery_s else FULL_CAPACITY
+
+    def run(self) -> "World":
+        """Run to the end."""
         for health in self.sidecars:
             self._start(self._arrivals(health), self.random.expovariate(OFFERED / SIDECARS))
         while self._queue:
@@ -163,7 +178,7 @@ class World:
             pause_s = next(process, None)
             if pause_s is not None:
                 heapq.heappush(self._queue, (self.now_s + pause_s, number, process))
-        return self.tally
+        return self
 
     def _start(self, process: Generator[float, None, None], after_s: float = 0.0) -> None:
         self._started += 1
@@ -174,17 +189,22 @@ class World:
             self._start(self._request(health))
             yield self.random.expovariate(OFFERED / SIDECARS)
 
+    def _tally(self) -> Tally:
+        if WARM_UP_S <= self.now_s < self._recovery_s:
+            return self.in_trouble
+        return self.recovered if self.now_s >= self._recovery_s + SETTLING_S else self._elsewhen
+
     def _snapshot(self, health: Health) -> Snapshot:
         models, providers = health.states(self.now_s)
         return Snapshot(self.now_s, models, providers)
 
     def _request(self, health: Health) -> Generator[float, None, None]:
-        in_trouble = self.now_s >= WARM_UP_S
-        decision = rank("worker", [SOLE], Requirements(), NEED, self._snapshot(health), WEIGHTS, "d")
+        tally = self._tally()
+        decision = rank("worker", self._targets, Requirements(), NEED, self._snapshot(health), WEIGHTS, "d")
         plan = Plan(decision.order, (), StreamPolicy.FAIL, self.now_s + DEADLINE_S)
         history: tuple[Event, ...] = ()
         retry_after: ErrorClass | None = None
-        self.tally.requests += in_trouble
+        tally.requests += 1
 
         def feasible(target: Target) -> Verdict | None:
             rejected = check(target, Requirements(), NEED, self._snapshot(health)) if history else None
@@ -194,8 +214,9 @@ class World:
             step = next_step(plan, history, self.now_s, self.random.random(), feasible)
             if isinstance(step, Wait):
                 last = history[-1]
-                if isinstance(last, Failed) and not health.may_retry("provider", last.error_class):
-                    history += (RetryRefused(SOLE),)
+                provider = step.then.target.model.ref.provider
+                if isinstance(last, Failed) and not health.may_retry(provider, last.error_class):
+                    history += (RetryRefused(step.then.target),)
                     continue
                 retry_after = last.error_class if isinstance(last, Failed) else None
                 yield step.seconds
@@ -203,20 +224,24 @@ class World:
             if isinstance(step, Skip):
                 history += (Skipped(step.target, step.verdict),)
             elif isinstance(step, Fail):
-                self.tally.failures += in_trouble
+                tally.failures += 1
                 return
             else:
-                self.tally.attempts += in_trouble
-                error = yield from self._attempt(health, retry_after)
+                of_interest = step.target is SOLE
+                tally.attempts += of_interest
+                error = yield from self._attempt(health, step.target, retry_after)
                 retry_after = None
                 if error is None:
-                    self.tally.answers += in_trouble
+                    tally.answers += of_interest
+                    tally.spared += not of_interest
                     return
                 history += (self._failed(step, error),)
 
-    def _attempt(self, health: Health, retry_after: ErrorClass | None) -> Generator[float, None, ProviderError | None]:
-        flight = health.begin(SOLE.model, retry_after)
-        seconds, error = self.provider.ask()
+    def _attempt(
+        self, health: Health, target: Target, retry_after: ErrorClass | None
+    ) -> Generator[float, None, ProviderError | None]:
+        flight = health.begin(target.model, retry_after)
+        seconds, error = self.provider.ask() if target is SOLE else (1.5, None)
         yield seconds
         flight.end(error, Usage(), seconds)
         return error
@@ -227,8 +252,8 @@ class World:
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name.replace(" ", "-"))
 def test_a_fleet_does_not_hammer_a_provider_in_trouble(trouble: Trouble, capsys: pytest.CaptureFixture[str]) -> None:
-    fleet = World(trouble, Health).run()
-    control = World(trouble, Reckless, trouble_s=60.0).run()
+    world = World(trouble, Health).run()
+    fleet, control = world.in_trouble, World(trouble, Reckless, trouble_s=120.0).run().in_trouble
     with capsys.disabled():
         print()  # noqa: T201  # the numbers are what this simulation is for
         print(fleet.line("fleet", trouble))  # noqa: T201
@@ -237,3 +262,12 @@ def test_a_fleet_does_not_hammer_a_provider_in_trouble(trouble: Trouble, capsys:
     assert fleet.useful_share > 0.90
     assert control.retry_share > 0.25, "the control shows no amplification: the simulation proves nothing"
     assert control.useful_share < fleet.useful_share
+    assert world.recovered.failures < 0.01 * world.recovered.requests, "the trouble outlives its cause"
+
+
+def test_a_fleet_with_a_second_provider_answers_everything_and_leaves_the_one_in_trouble_alone() -> None:
+    world = World(TROUBLES[0], Health, trouble_s=60.0, has_spare=True).run()
+    fleet = world.in_trouble
+    assert fleet.answers + fleet.spared == fleet.requests
+    assert fleet.attempts < 1.5 * CAPACITY * fleet.seconds
+    assert world.recovered.answers > 0.5 * world.recovered.requests
