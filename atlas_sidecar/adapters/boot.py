@@ -11,7 +11,7 @@ _CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Li
 
 
 def boot_id() -> str:
-    """Return what names this boot of the machine; "" where the system does not say (every crash may then lose a tail)."""
+    """Return what names this boot of the machine, "" where the system does not say."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:

@@ -1,7 +1,7 @@
 """The gRPC client of the budget service.
 
 Rules kept here:
-- Every call has a deadline and raises GatewayError, nothing else (but asyncio.CancelledError). No retry here: the runtime
+- Every call has a deadline and raises GatewayError, nothing else but asyncio.CancelledError. No retry here: the runtime
   repeats what is safe to repeat, at its own pace.
 - The token is asked for at every call and shows in no error and no repr. Certificate files are looked at before a
   call; when one changed, a new channel is made with them.

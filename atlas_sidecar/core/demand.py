@@ -17,10 +17,11 @@ LN2 = log(2.0)
 class Rate:
     """A decayed rate per second of weighted events."""
 
-    __slots__ = ("_decay", "_sum", "_then_s")
+    __slots__ = ("_decay", "_step_s", "_sum", "_then_s")
 
     def __init__(self, half_life_s: float) -> None:
         self._decay = LN2 / half_life_s
+        self._step_s = half_life_s / 1000.0  # within it nothing is decayed: 0.07 % at most, and cheap in a burst
         self._sum = 0.0
         self._then_s = 0.0
 
@@ -30,7 +31,7 @@ class Rate:
     def add(self, now_s: float, weight: float = 1.0) -> None:
         """Count an event."""
         elapsed = now_s - self._then_s
-        if elapsed > 0.0:
+        if elapsed > self._step_s:
             self._sum *= exp(-self._decay * elapsed)
             self._then_s = now_s
         self._sum += weight
@@ -49,10 +50,11 @@ def expected_requests(requests: Rate, now_s: float, left_s: float) -> float:
 class Peak:
     """A maximum that decays: half of it is forgotten each `half_life_s`."""
 
-    __slots__ = ("_decay", "_then_s", "_value")
+    __slots__ = ("_decay", "_step_s", "_then_s", "_value")
 
     def __init__(self, half_life_s: float) -> None:
         self._decay = LN2 / half_life_s
+        self._step_s = half_life_s / 1000.0
         self._value = 0.0
         self._then_s = 0.0
 
@@ -61,9 +63,10 @@ class Peak:
 
     def see(self, value: int, now_s: float) -> None:
         """Note a value."""
-        if value >= self._value or value >= self.value(now_s):
-            self._value = float(value)
-            self._then_s = now_s
+        if value < self._value and (now_s - self._then_s <= self._step_s or value < self.value(now_s)):
+            return
+        self._value = float(value)
+        self._then_s = now_s
 
     def value(self, now_s: float) -> int:
         """Return the decayed maximum, rounded up."""

@@ -66,7 +66,8 @@ class Outbox:
     @property
     def pending(self) -> int:
         """How many facts the ledger has not confirmed."""
-        return len(self._own.pending) + sum(len(line.pending) + line.lossy for line in self._past)
+        own = len(self._own.pending)
+        return own + sum(len(line.pending) + line.lossy for line in self._past) if self._past else own
 
     @property
     def applied(self) -> int:

@@ -15,19 +15,22 @@ from atlas_sidecar.core.spend_records import PeriodTotals, Settle, SpendTotal
 KEPT_PERIODS = 4
 MAX_MODELS = 1000
 OTHER_MODELS = ("other", "other")
+ATTEMPTS, COST, ESTIMATED, UNKNOWN, INPUT, OUTPUT = range(
+    len(SpendTotal._fields)
+)  # a sum while it runs, cheap to add to
 
 
 class Totals:
     """Running sums; `spent` is what a limit is compared with."""
 
     def __init__(self, saved: Iterable[PeriodTotals] = ()) -> None:
-        self._by_model: dict[str, dict[tuple[str, str], SpendTotal]] = {}
+        self._by_model: dict[str, dict[tuple[str, str], list[int]]] = {}
         self._spent: dict[str, int] = {}
         self._unleased: dict[str, int] = {}
         for period in saved:
-            rows = {(provider, model): total for provider, model, total in period.by_model}
+            rows = {(provider, model): list(total) for provider, model, total in period.by_model}
             self._by_model[period.period] = rows
-            self._spent[period.period] = sum(total.cost_nano_usd for total in rows.values())
+            self._spent[period.period] = sum(total[COST] for total in rows.values())
             self._unleased[period.period] = period.unleased_nano_usd
 
     def __repr__(self) -> str:
@@ -42,17 +45,18 @@ class Totals:
         old = rows.get(key)
         if old is None:
             key = key if len(rows) < MAX_MODELS else OTHER_MODELS
-            old = rows.get(key, SpendTotal())
-        cost = settle.cost_nano_usd or 0
-        usage = settle.usage
-        rows[key] = SpendTotal(
-            old.attempts + 1,
-            old.cost_nano_usd + cost,
-            old.estimated_nano_usd + (cost if settle.estimated else 0),
-            old.unknown + (settle.cost_nano_usd is None),
-            old.input_tokens + usage.total_input_tokens,
-            old.output_tokens + usage.total_output_tokens,
-        )
+            old = rows.get(key) or [0] * len(SpendTotal._fields)
+            rows[key] = old
+        cost = settle.cost_nano_usd
+        old[ATTEMPTS] += 1
+        old[INPUT] += settle.usage.total_input_tokens
+        old[OUTPUT] += settle.usage.total_output_tokens
+        if cost is None:
+            old[UNKNOWN] += 1
+            return
+        old[COST] += cost
+        if settle.estimated:
+            old[ESTIMATED] += cost
         self._spent[settle.period] += cost
         if not settle.lease_id:
             self._unleased[settle.period] += cost
@@ -67,16 +71,18 @@ class Totals:
 
     def by_model(self, period: str) -> dict[tuple[str, str], SpendTotal]:
         """Return a period's sums by (provider, model)."""
-        return dict(self._by_model.get(period, {}))
+        return {key: SpendTotal(*total) for key, total in self._by_model.get(period, {}).items()}
 
     def save(self) -> tuple[PeriodTotals, ...]:
         """Return everything, for a checkpoint."""
         return tuple(
-            PeriodTotals(period, tuple((*key, total) for key, total in rows.items()), self._unleased[period])
+            PeriodTotals(
+                period, tuple((*key, SpendTotal(*total)) for key, total in rows.items()), self._unleased[period]
+            )
             for period, rows in self._by_model.items()
         )
 
-    def _open_period(self, period: str) -> dict[tuple[str, str], SpendTotal]:
+    def _open_period(self, period: str) -> dict[tuple[str, str], list[int]]:
         while len(self._by_model) >= KEPT_PERIODS:  # by name: a clock that jumps keeps the near days
             oldest = min(self._by_model)
             del self._by_model[oldest], self._spent[oldest], self._unleased[oldest]

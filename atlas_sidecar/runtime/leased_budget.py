@@ -29,7 +29,7 @@ from atlas_sidecar.core.sync import Denial, DenialReason, NodePolicy
 from atlas_sidecar.core.totals import Totals
 from atlas_sidecar.core.types import BudgetState
 from atlas_sidecar.ports import BudgetGateway, Clock
-from atlas_sidecar.runtime.lease_exchange import Journal, LeaseExchange
+from atlas_sidecar.runtime.lease_exchange import MAX_BATCH, Journal, LeaseExchange
 from atlas_sidecar.runtime.sync_loop import SyncLoop
 
 MAX_PENDING: Final = 50_000
@@ -190,6 +190,8 @@ class LeasedBudget:
 
     def _due_s(self) -> float:
         """When the next Sync should be, monotonic seconds."""
+        if self._exchange.outbox.pending > MAX_BATCH:  # the last batch was not all: go on at once
+            return float("-inf")
         due_s = min(self._last_round_s + self._exchange.interval_s * self._spread, self._soon_s)
         oldest_s = self._exchange.outbox.oldest_s
         return due_s if oldest_s is None else min(due_s, oldest_s + self._settings.fact_age_s)
