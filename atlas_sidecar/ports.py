@@ -159,7 +159,7 @@ class HopOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RequestOutcome:
-    """How a call ended. `outcome`: ok | recovered | failed | cancelled; `status_code`: gRPC number; `reason` None on OK."""
+    """How a call ended. `outcome`: ok | recovered | failed | cancelled; `status_code`: gRPC's; `reason` None on OK."""
 
     outcome: str
     status_code: int
@@ -191,6 +191,10 @@ class RequestTrace(Protocol):
 
     def start_hop(self, index: int, model: Model, reason: str, address: tuple[str, int]) -> HopTrace:
         """Open a hop; `reason`: primary | fallback | continuation | restart."""
+        ...
+
+    def waited(self, start_unix_s: float, seconds: float, why: str) -> None:
+        """Record a wait between two hops, that just ended ("retry_after", "backoff")."""
         ...
 
     def skipped(self, model: ModelRef, rejection: Rejection | None, detail: str) -> None:

@@ -26,6 +26,9 @@ class Quiet:
         """Begin nothing."""
         return _QuietHop()
 
+    def waited(self, start_unix_s: float, seconds: float, why: str) -> None:
+        """Record nothing."""
+
     def skipped(self, model: ModelRef, rejection: Rejection | None, detail: str) -> None:
         """Record nothing."""
 

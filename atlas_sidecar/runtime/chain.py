@@ -148,8 +148,8 @@ class Chain:
         started_s, started_unix_s = clock.monotonic_s(), clock.unix_s()
         await clock.sleep(step.seconds)
         self._waited_s = clock.monotonic_s() - started_s
-        if self._story.hop is not None:
-            self._story.hop.trace.waited(started_unix_s, self._waited_s, step.why)
+        trace = self._story.hop.trace if self._story.hop is not None else self._call.trace
+        trace.waited(started_unix_s, self._waited_s, step.why)
         return True
 
     # ------------------------------------------------------------------------------- asking

@@ -1,0 +1,247 @@
+"""Sends spans and metrics by OTLP, out of the way of the calls, and bounded in everything.
+
+Rules kept here:
+- The SDK's batch processor and exporters do the work, in their thread. At most MAX_WAITING spans wait for it; what
+  comes beyond is counted and dropped.
+- An unreachable collector costs a counter and at most one log line a minute: the SDK's own lines are silenced.
+- Closing flushes, and takes no longer than it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.sdk.metrics import export as sdk
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from atlas_sidecar.adapters.telemetry.endpoint import Endpoint
+from atlas_sidecar.adapters.telemetry.meters import Meters
+from atlas_sidecar.adapters.telemetry.metrics import Collected, Distributions
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+MAX_WAITING: Final = 4096  # spans
+BATCH: Final = 512
+SEND_EVERY_S: Final = 2.0
+EXPORT_TIMEOUT_S: Final = 5
+METRICS_EVERY_S: Final = 30.0
+GIVE_UP_AFTER: Final = 3  # metrics that an endpoint refused in a row, while it takes the spans
+LOG_EVERY_S: Final = 60.0
+
+_log: Final = logging.getLogger("atlas_sidecar.telemetry")
+
+
+class Losses:
+    """Counts what was not delivered, and says so at most once a minute."""
+
+    def __init__(self, meters: Meters, host: str) -> None:
+        self._meters = meters
+        self._host = host
+        self._unsaid = 0
+        self._say_at_s = 0.0
+
+    def add(self, signal: str, count: int) -> None:
+        """Count lost spans or metrics; called from the export thread or the event loop."""
+        self._meters.lost(signal, count)
+        self._unsaid += count
+        now_s = time.monotonic()
+        if now_s >= self._say_at_s:
+            self._say_at_s = now_s + LOG_EVERY_S
+            _log.warning("telemetry: %d %s could not be delivered to %s", self._unsaid, signal, self._host)
+            self._unsaid = 0
+
+
+class CountedExporter(SpanExporter):
+    """Exports by another exporter, and counts what it lost; `done` spans are off our hands."""
+
+    def __init__(self, exporter: SpanExporter, losses: Losses) -> None:
+        self._exporter = exporter
+        self._losses = losses
+        self.done = 0
+        self.delivered = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch, in the processor's thread."""
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            self.done += len(spans)
+            if result is SpanExportResult.SUCCESS:
+                self.delivered += len(spans)
+            else:
+                self._losses.add("spans", len(spans))
+        return result
+
+    def shutdown(self) -> None:
+        """Let go of the connection; a batch on its way is given up."""
+        self._exporter.shutdown()
+
+
+class BoundedProcessor(BatchSpanProcessor):
+    """The SDK's batch processor with a bound that is counted: what does not fit is lost and reported."""
+
+    def __init__(self, exporter: CountedExporter, losses: Losses) -> None:
+        super().__init__(
+            exporter,
+            max_queue_size=MAX_WAITING,
+            schedule_delay_millis=SEND_EVERY_S * 1000,
+            max_export_batch_size=BATCH,
+        )
+        self._exporter = exporter
+        self._losses = losses
+        self._taken = 0
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take a span in; called on the event loop only."""
+        if self._taken - self._exporter.done >= MAX_WAITING:
+            self._losses.add("spans", 1)
+            return
+        self._taken += 1
+        super().on_end(span)
+
+    async def close(self, timeout_s: float) -> None:
+        """Send what waits, for at most this long, then let go of the rest."""
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def shut_down() -> None:
+            self.shutdown()  # type: ignore[no-untyped-call]  # the SDK left this one without types
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(done.set)
+
+        # A thread of its own: the loop's default executor would be waited for at exit, however long that takes.
+        threading.Thread(target=shut_down, name="atlas-telemetry-close", daemon=True).start()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await done.wait()
+        except TimeoutError:
+            self._exporter.shutdown()
+            waiting = self._taken - self._exporter.done
+            if waiting:
+                self._losses.add("spans", waiting)
+
+
+class MetricsSender:
+    """Sends the metrics every METRICS_EVERY_S seconds, and once at the end."""
+
+    def __init__(self, exporter: sdk.MetricExporter, meters: Meters, resource: Resource, losses: Losses) -> None:
+        self._exporter = exporter
+        self._meters = meters
+        self._resource = resource
+        self._losses = losses
+        self._refused = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to send, in the background."""
+        self._task = asyncio.create_task(self._run(), name="telemetry-metrics")
+
+    async def _run(self) -> None:
+        while self._refused < GIVE_UP_AFTER:
+            await asyncio.sleep(METRICS_EVERY_S)
+            await self.send()
+        _log.warning("telemetry: the OTLP endpoint takes no metrics; they are no longer sent there")
+
+    async def send(self) -> bool:
+        """Send the metrics of now; False when they could not be delivered."""
+        data = metrics_data(self._meters.collect(), self._resource, self._meters.started_unix_s, time.time())
+        result = await asyncio.to_thread(self._exporter.export, data, EXPORT_TIMEOUT_S * 1000)
+        delivered = result is sdk.MetricExportResult.SUCCESS
+        self._refused = 0 if delivered else self._refused + 1
+        if not delivered:
+            self._losses.add("metrics", 1)
+        return delivered
+
+    async def close(self, timeout_s: float) -> None:
+        """Send once more, for at most this long."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._refused == 0:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self.send()
+            except TimeoutError:
+                self._losses.add("metrics", 1)
+        self._exporter.shutdown()
+
+
+def metrics_data(
+    collected: Sequence[Collected], resource: Resource, start_unix_s: float, now_unix_s: float
+) -> sdk.MetricsData:
+    """Return the metrics as the SDK's exporters take them; cumulative since the start."""
+    start_ns, now_ns = int(start_unix_s * 1e9), int(now_unix_s * 1e9)
+    metrics = []
+    for one in collected:
+        labels = one.description.labels
+        data: sdk.Histogram | sdk.Sum | sdk.Gauge
+        if isinstance(one, Distributions):
+            data = sdk.Histogram(
+                [
+                    sdk.HistogramDataPoint(
+                        attributes=_set(labels, series.labels),
+                        start_time_unix_nano=start_ns,
+                        time_unix_nano=now_ns,
+                        count=sum(series.counts),
+                        sum=series.total,
+                        bucket_counts=series.counts,
+                        explicit_bounds=one.bounds,
+                        min=None,  # type: ignore[arg-type]  # not kept; the wire's fields are optional
+                        max=None,  # type: ignore[arg-type]  # as above
+                    )
+                    for series in one.series
+                ],
+                sdk.AggregationTemporality.CUMULATIVE,
+            )
+        else:
+            points = [
+                sdk.NumberDataPoint(_set(labels, values), start_ns, now_ns, value) for values, value in one.readings
+            ]
+            data = (
+                sdk.Sum(points, sdk.AggregationTemporality.CUMULATIVE, is_monotonic=True)
+                if one.counts
+                else sdk.Gauge(points)
+            )
+        if data.data_points:
+            metrics.append(sdk.Metric(one.description.name, one.description.text, one.description.unit, data))
+    scope = sdk.ScopeMetrics(InstrumentationScope("atlas_sidecar"), metrics, "")
+    return sdk.MetricsData([sdk.ResourceMetrics(resource, [scope], "")])
+
+
+def _set(names: Sequence[str], values: Sequence[str]) -> dict[str, str]:
+    return {name: value for name, value in zip(names, values, strict=True) if value}
+
+
+def span_exporter(endpoint: Endpoint) -> SpanExporter:
+    """Return the SDK's exporter for spans; raises ImportError where OTLP over HTTP is not installed."""
+    silence_the_sdk()
+    if endpoint.over_http:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http  # noqa: PLC0415
+
+        return Http(endpoint=endpoint.traces_url, timeout=EXPORT_TIMEOUT_S)
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc  # noqa: PLC0415
+
+    return Grpc(endpoint=endpoint.traces_url, timeout=EXPORT_TIMEOUT_S)
+
+
+def metric_exporter(endpoint: Endpoint) -> sdk.MetricExporter:
+    """Return the SDK's exporter for metrics; raises ImportError where OTLP over HTTP is not installed."""
+    if endpoint.over_http:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as Http  # noqa: PLC0415
+
+        return Http(endpoint=endpoint.metrics_url, timeout=EXPORT_TIMEOUT_S)
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as Grpc  # noqa: PLC0415
+
+    return Grpc(endpoint=endpoint.metrics_url, timeout=EXPORT_TIMEOUT_S)
+
+
+def silence_the_sdk() -> None:
+    """Keep the SDK from logging a line for every failure: `Losses` counts them and says so once a minute."""
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
