@@ -14,6 +14,7 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,8 +97,19 @@ def access_of(settings: ServeSettings) -> Access:
     return Access(None, Caller(EVERYWHERE, admin=True))
 
 
-async def serve(settings: ServeSettings, *, stop: asyncio.Event | None = None) -> None:
-    """Serve until SIGTERM, SIGINT or `stop`. Raises StoreError: wrong settings, or a database that cannot be used."""
+def say(line: str) -> None:
+    """Write a line to stdout."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+async def serve(
+    settings: ServeSettings, *, stop: asyncio.Event | None = None, announce: Callable[[str], None] = say
+) -> None:
+    """Serve until SIGTERM, SIGINT or `stop`; `announce` is told "serving on ADDR, ADDR".
+
+    Raises StoreError: wrong settings, or a database that cannot be used. The program ends with status 2 then.
+    """
     check(settings)
     stop = stop or asyncio.Event()
     access, metrics = access_of(settings), Metrics()
@@ -123,8 +135,7 @@ async def serve(settings: ServeSettings, *, stop: asyncio.Event | None = None) -
             sweeper = asyncio.create_task(_sweep(parts), name="sweep")
             running.callback(sweeper.cancel)
             _stop_at_signals(running, stop)
-            sys.stdout.write(f"serving on {', '.join(addresses)}\n")
-            sys.stdout.flush()
+            announce(f"serving on {', '.join(addresses)}")
             await stop.wait()
             logger.info("draining")
             await healthy.enter_graceful_shutdown()

@@ -1,4 +1,7 @@
-"""The options of `atlas-sidecar budget show | set | spend`. Nothing heavy is imported here: parser.py needs it at once."""
+"""The options of `atlas-sidecar budget show | set | spend`.
+
+Nothing heavy is imported here: parser.py needs it at once.
+"""
 
 from __future__ import annotations
 
