@@ -57,9 +57,10 @@ def generation_of(model: str) -> tuple[int, int]:
 def content_body(call: ProviderCall) -> Body:
     """Return the body of one call. Raises ValueError for a schema or an opaque part that is no JSON."""
     request, generation = call.request, generation_of(call.model.ref.model)
-    body: dict[str, Any] = {"contents": _contents(request.messages, strict=generation >= (3, 0))}
+    messages = request.messages
     if call.prefill and call.model.prefill:
-        body["contents"].append({"role": "model", "parts": [{"text": call.prefill}]})
+        messages = (*messages, Message(Role.ASSISTANT, (Part(Text(call.prefill)),)))
+    body: dict[str, Any] = {"contents": _contents(messages, strict=generation >= (3, 0))}
     system = _system(request.messages)
     config: dict[str, Any] = {"maxOutputTokens": call.max_output_tokens}
     left_out: list[str] = []

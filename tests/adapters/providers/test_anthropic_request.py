@@ -1,0 +1,306 @@
+"""A request in Anthropic's form: what is where, what is left out, what comes back word for word."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas_sidecar.adapters.providers.anthropic_request import Body, messages_body
+from atlas_sidecar.adapters.providers.anthropic_rules import version_of
+from atlas_sidecar.core.errors import ErrorClass, ProviderError
+from atlas_sidecar.core.types import (
+    Blob,
+    Content,
+    GenerateRequest,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    ReasoningEffort,
+    Requirements,
+    ResponseFormat,
+    Role,
+    Sampling,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolMode,
+    ToolResult,
+)
+from tests.adapters.replay import call, model
+
+SYSTEM, USER, ASSISTANT, TOOL = Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.TOOL
+NEW, OLD = "claude-sonnet-5-5", "claude-sonnet-4-5"
+ADAPTIVE = {"type": "adaptive"}
+ADD = Tool("add", "Adds.", '{"type":"object","properties":{"a":{"type":"integer"}}}')
+
+
+def says(role: Role, *contents: Content | Part) -> Message:
+    return Message(role, tuple(item if isinstance(item, Part) else Part(item) for item in contents))
+
+
+def sent(
+    *messages: Message, name: str = NEW, cap: int = 1000, kind: str = "anthropic", prefill: str = "", **fields: Any
+) -> Body:
+    request = GenerateRequest(Requirements(), messages or (says(USER, Text("hi")),), **fields)
+    asked = model(name, kind, prefill=name == OLD)
+    return messages_body(call(None, request, model=asked, max_output_tokens=cap, prefill=prefill), kind)
+
+
+def test_system_goes_to_its_own_field_and_neighbours_of_one_role_become_one_turn() -> None:
+    body = sent(
+        says(SYSTEM, Text("be brief")),
+        says(USER, Text("a")),
+        says(USER, Text("b")),
+        says(SYSTEM, Text("and kind")),
+        says(ASSISTANT, Text("c")),
+        says(USER, Text(" "), Text("d")),
+    ).body
+    assert [block["text"] for block in body["system"]] == ["be brief", "and kind"]
+    assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "user"]
+    assert [[block["text"] for block in turn["content"]] for turn in body["messages"]] == [["a", "b"], ["c"], ["d"]]
+    assert (body["max_tokens"], body["stream"], body["model"]) == (1000, True, NEW)
+
+
+def test_tool_results_come_first_in_their_turn_and_keep_their_order() -> None:
+    body = sent(
+        says(ASSISTANT, ToolCall("toolu_1", "add", '{"a":1}'), ToolCall("call.2", "add", "")),
+        says(USER, Text("by the way")),
+        says(TOOL, ToolResult("call.2", "add", (Part(Text("two")),), is_error=True)),
+        says(TOOL, ToolResult("toolu_1", "add", (Part(Text("one")), Part(Blob("image/png", b"png"))))),
+        tools=(ADD,),
+    ).body
+    calls, answers = body["messages"]
+    assert [(block["id"], block["input"]) for block in calls["content"]] == [("toolu_1", {"a": 1}), ("call_2", {})]
+    assert [block["type"] for block in answers["content"]] == ["tool_result", "tool_result", "text"]
+    assert answers["content"][0]["tool_use_id"] == "call_2"  # the same in call and result, in the characters allowed
+    assert answers["content"][0]["is_error"] is True
+    assert [block["type"] for block in answers["content"][1]["content"]] == ["text", "image"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (ToolChoice(), None),
+        (ToolChoice(disable_parallel=True), {"type": "auto", "disable_parallel_tool_use": True}),
+        (ToolChoice(ToolMode.NONE, disable_parallel=True), {"type": "none"}),
+        (ToolChoice(ToolMode.REQUIRED), {"type": "any"}),
+        (
+            ToolChoice(ToolMode.NAMED, "add", disable_parallel=True),
+            {"type": "tool", "name": "add", "disable_parallel_tool_use": True},
+        ),
+    ],
+)
+def test_the_tool_choice_has_its_form(choice: ToolChoice, expected: Any) -> None:
+    body = sent(tools=(ADD, Tool("bare", "", "")), tool_choice=choice).body
+    assert body.get("tool_choice") == expected
+    assert body["tools"][0] == {
+        "name": "add",
+        "description": "Adds.",
+        "input_schema": json.loads(ADD.parameters_json_schema),
+    }
+    assert body["tools"][1] == {"name": "bare", "input_schema": {"type": "object", "properties": {}}}
+
+
+def test_a_conversation_with_calls_in_it_declares_its_tools_and_forbids_them() -> None:
+    messages = (says(ASSISTANT, ToolCall("t", "add", "{}")), says(TOOL, ToolResult("t", "add", ())))
+    body = sent(*messages).body
+    assert [tool["name"] for tool in body["tools"]] == ["add"]
+    assert body["tool_choice"] == {"type": "none"}
+    assert "tools" not in sent().body
+
+
+def test_images_and_documents_have_their_sources() -> None:
+    body = sent(
+        says(
+            USER,
+            Blob("image/png", b"\x00\x01"),
+            Blob("image/jpeg", uri="https://example.com/a.jpg"),
+            Blob("application/pdf", b"%PDF", name="a.pdf"),
+            Blob("text/plain; charset=utf-8", "grüß".encode()),
+        )
+    ).body
+    image, linked, pdf, text = body["messages"][0]["content"]
+    assert image == {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAE="}}
+    assert linked == {"type": "image", "source": {"type": "url", "url": "https://example.com/a.jpg"}}
+    assert (pdf["type"], pdf["title"], pdf["source"]["media_type"]) == ("document", "a.pdf", "application/pdf")
+    assert text["source"] == {"type": "text", "media_type": "text/plain", "data": "grüß"}
+
+
+def test_a_file_that_claude_has_no_form_for_is_refused_before_the_call_for_this_model_only() -> None:
+    with pytest.raises(ProviderError) as caught:
+        sent(says(USER, Blob("audio/wav", b"RIFF")))
+    assert (caught.value.error_class, caught.value.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
+
+
+def test_cache_breakpoints_stay_where_they_are() -> None:
+    body = sent(
+        says(SYSTEM, Part(Text("long"), cache_breakpoint=True)),
+        says(USER, Text("a"), Part(Text("b"), cache_breakpoint=True)),
+    ).body
+    assert body["system"][0]["cache_control"] == {"type": "ephemeral"}
+    assert ["cache_control" in block for block in body["messages"][0]["content"]] == [False, True]
+
+
+def test_own_signatures_and_opaque_parts_go_back_word_for_word_and_foreign_ones_do_not() -> None:
+    def turn(origin: str) -> Message:
+        return says(
+            ASSISTANT,
+            Part(Reasoning("I think"), signature=b"sig+/=", signature_origin=origin),
+            Part(Reasoning("", redacted=True), signature=b"secret", signature_origin=origin),
+            Part(Reasoning("unsigned")),
+            Text("so"),
+            Opaque(origin, "citations", '[{"type":"char_location"}]'),
+            Opaque(origin, "server_tool_use", '{"type":"server_tool_use","id":"s"}'),
+        )
+
+    own = sent(says(USER, Text("q")), turn("anthropic-vertex")).body["messages"][1]["content"]
+    assert own == [
+        {"type": "thinking", "thinking": "I think", "signature": "sig+/="},
+        {"type": "redacted_thinking", "data": "secret"},
+        {"type": "text", "text": "so", "citations": [{"type": "char_location"}]},
+        {"type": "server_tool_use", "id": "s"},
+    ]
+    foreign = sent(says(USER, Text("q")), turn("google")).body["messages"][1]["content"]
+    assert foreign == [{"type": "text", "text": "so"}]
+
+
+def test_a_json_schema_is_closed_for_structured_output() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "default": {"type": "object", "properties": {}},
+            "n": {"type": "integer", "default": {"type": "object"}},
+        },
+        "$defs": {"A": {"type": "object"}},
+    }
+    output = sent(response_format=ResponseFormat(json.dumps(schema))).body["output_config"]
+    assert output["format"]["type"] == "json_schema"
+    closed = output["format"]["schema"]
+    assert closed["additionalProperties"] is False
+    assert closed["properties"]["default"]["additionalProperties"] is False  # a property may be called like a keyword
+    assert closed["properties"]["n"]["default"] == {"type": "object"}
+    assert closed["$defs"]["A"]["additionalProperties"] is False
+    assert "JSON" in sent(response_format=ResponseFormat(json_object=True)).body["system"][-1]["text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "expected"),
+    [
+        (NEW, ReasoningEffort.HIGH, {"thinking": ADAPTIVE, "output_config": {"effort": "high"}}),
+        (NEW, ReasoningEffort.NONE, {"output_config": {"effort": "low"}}),
+        ("claude-opus-4-6", ReasoningEffort.NONE, {}),
+        (
+            "claude-opus-4-6",
+            ReasoningEffort.LOW,
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+        ),
+        (OLD, ReasoningEffort.LOW, {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
+        (OLD, ReasoningEffort.HIGH, {"thinking": {"type": "enabled", "budget_tokens": 4000}}),  # half of the cap
+        (OLD, ReasoningEffort.NONE, {}),
+        (OLD, None, {}),
+    ],
+)
+def test_effort_becomes_what_the_models_generation_knows(
+    name: str, effort: ReasoningEffort | None, expected: Any
+) -> None:
+    body = sent(name=name, cap=8000, sampling=Sampling(reasoning_effort=effort)).body
+    assert {key: body[key] for key in ("thinking", "output_config") if key in body} == expected
+
+
+def test_thinking_gives_way_to_a_forced_tool_a_small_cap_and_another_models_tool_turn() -> None:
+    effort = Sampling(reasoning_effort=ReasoningEffort.HIGH)
+    forced = sent(name=NEW, tools=(ADD,), tool_choice=ToolChoice(ToolMode.REQUIRED), sampling=effort).body
+    assert "thinking" not in forced
+    assert "thinking" not in sent(name=OLD, cap=1500, sampling=effort).body
+    turn = (says(USER, Text("q")), says(ASSISTANT, ToolCall("t", "add", "{}")), says(TOOL, ToolResult("t", "add", ())))
+    assert "thinking" not in sent(*turn, name=OLD, cap=8000, tools=(ADD,), sampling=effort).body
+    assert "thinking" in sent(*turn, name=NEW, cap=8000, tools=(ADD,), sampling=effort).body
+
+
+def test_sampling_goes_where_the_model_takes_it_under_the_version_that_has_it() -> None:
+    wanted = Sampling(temperature=1.7, top_p=0.5, stop=("END", " "), seed=7)
+    old = sent(name=OLD, sampling=wanted)
+    assert (old.body["temperature"], "top_p" in old.body, old.body["stop_sequences"]) == (1.0, False, ["END"])
+    assert old.headers == {"anthropic-version": "2023-06-01"}
+    assert old.left_out == ("seed",)
+    new = sent(name=NEW, sampling=wanted)
+    assert "temperature" not in new.body
+    assert (new.headers, new.left_out) == ({}, ("seed", "temperature"))
+    vertex = sent(name=OLD, kind="anthropic-vertex", sampling=wanted)
+    assert (vertex.body["anthropic_version"], vertex.headers) == ("vertex-2023-10-16", {})
+    bedrock = sent(name="us.anthropic.claude-sonnet-4-5-20250929-v1:0", kind="anthropic-bedrock")
+    assert bedrock.body["anthropic_version"] == "bedrock-2023-05-31"
+
+
+def test_a_prefill_is_sent_only_to_models_that_take_one() -> None:
+    assert sent(name=OLD, prefill="Once upon \n").body["messages"][-1] == {
+        "role": "assistant",
+        "content": [{"type": "text", "text": "Once upon"}],
+    }
+    assert sent(name=NEW, prefill="Once").body["messages"][-1]["role"] == "user"
+
+
+def test_options_are_merged_last() -> None:
+    request = GenerateRequest(
+        Requirements(), (says(USER, Text("hi")),), tools=(ADD,), response_format=ResponseFormat('{"type":"object"}')
+    )
+    options = {"tools": [{"type": "web_search"}], "output_config": {"effort": "max"}, "metadata": {"user_id": "u"}}
+    body = messages_body(call(None, request, model=model(NEW, "anthropic"), options=options)).body
+    assert [tool.get("name", tool.get("type")) for tool in body["tools"]] == ["add", "web_search"]
+    assert set(body["output_config"]) == {"format", "effort"}
+    assert body["metadata"] == {"user_id": "u"}
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("claude-sonnet-5-5", (5, 5)),
+        ("claude-opus-5", (5, 0)),
+        ("claude-sonnet-4-20250514", (4, 0)),
+        ("claude-opus-4-5-20251101", (4, 5)),
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", (4, 5)),
+        ("anthropic.claude-opus-4-6-v1", (4, 6)),
+        ("claude-opus-4-1@20250805", (4, 1)),
+        ("claude-3-7-sonnet-latest", (3, 7)),
+        ("claude-3-opus-20240229", (3, 0)),
+        ("claude-mythos-preview", (99, 0)),
+        ("my-deployment", (99, 0)),
+    ],
+)
+def test_a_models_name_tells_its_generation(name: str, version: tuple[int, int]) -> None:
+    assert version_of(name) == version
+
+
+TEXTS = st.text(max_size=8)
+CONTENTS = st.one_of(
+    st.builds(Text, TEXTS),
+    st.builds(ToolCall, TEXTS, st.just("add"), st.one_of(TEXTS, st.just('{"a":1}'))),
+    st.builds(Reasoning, TEXTS, st.booleans()),
+    st.builds(lambda text: ToolResult("t", "add", (Part(Text(text)),)), TEXTS),
+    st.just(Blob("image/png", b"x")),
+)
+MESSAGES = st.lists(
+    st.builds(
+        lambda role, contents: says(role, *contents), st.sampled_from(list(Role)), st.lists(CONTENTS, max_size=3)
+    ),
+    max_size=6,
+)
+
+
+@given(MESSAGES)
+def test_any_conversation_alternates_has_no_empty_turn_and_is_json(messages: list[Message]) -> None:
+    body = sent(*messages, says(USER, Text("end"))).body
+    roles = [turn["role"] for turn in body["messages"]]
+    assert all(first != second for first, second in pairwise(roles))
+    assert all(turn["content"] for turn in body["messages"])
+    for turn in body["messages"]:
+        results = [block["type"] == "tool_result" for block in turn["content"]]
+        assert turn["role"] == "assistant" or results == sorted(results, reverse=True)
+    json.dumps(body)

@@ -1,0 +1,281 @@
+"""A request in Gemini's form: what is where, what is left out, what comes back word for word."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas_sidecar.adapters.providers.google_request import NO_SIGNATURE, OWN_ID, Body, content_body, generation_of
+from atlas_sidecar.adapters.providers.google_schema import reduced_schema
+from atlas_sidecar.core.types import (
+    Blob,
+    Content,
+    GenerateRequest,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    ReasoningEffort,
+    Requirements,
+    ResponseFormat,
+    Role,
+    Sampling,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolMode,
+    ToolResult,
+)
+from tests.adapters.replay import call, model
+
+SYSTEM, USER, ASSISTANT, TOOL = Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.TOOL
+NEW, OLD = "gemini-3-flash-preview", "gemini-2.5-flash"
+ADD = Tool("add", "Adds.", '{"type":"object","properties":{"a":{"type":"integer"}},"additionalProperties":false}')
+
+
+def says(role: Role, *contents: Content | Part) -> Message:
+    return Message(role, tuple(item if isinstance(item, Part) else Part(item) for item in contents))
+
+
+def sent(*messages: Message, name: str = OLD, cap: int = 1000, prefill: str = "", **fields: Any) -> Body:
+    request = GenerateRequest(Requirements(), messages or (says(USER, Text("hi")),), **fields)
+    return content_body(call(None, request, model=model(name, "google", True), max_output_tokens=cap, prefill=prefill))
+
+
+def test_roles_are_user_and_model_and_system_has_its_own_field() -> None:
+    body = sent(
+        says(SYSTEM, Text("be brief")),
+        says(USER, Text("a"), Blob("image/png", b"\x00\x01")),
+        says(USER, Blob("application/pdf", uri="gs://bucket/a.pdf")),
+        says(ASSISTANT, Text("b")),
+        prefill="and",
+    ).body
+    assert body["systemInstruction"] == {"parts": [{"text": "be brief"}]}
+    assert [content["role"] for content in body["contents"]] == ["user", "model"]
+    assert body["contents"][1]["parts"] == [{"text": "b"}, {"text": "and"}]
+    assert body["contents"][0]["parts"] == [
+        {"text": "a"},
+        {"inlineData": {"mimeType": "image/png", "data": "AAE="}},
+        {"fileData": {"mimeType": "application/pdf", "fileUri": "gs://bucket/a.pdf"}},
+    ]
+    assert body["generationConfig"]["maxOutputTokens"] == 1000
+
+
+def test_results_of_parallel_calls_go_back_in_the_order_of_the_calls() -> None:
+    body = sent(
+        says(USER, Text("q")),
+        says(
+            ASSISTANT,
+            ToolCall("c1", "one", '{"x":1}'),
+            ToolCall(f"{OWN_ID}r_2", "two", ""),
+            ToolCall("c3", "three", "[1]"),
+        ),
+        says(TOOL, ToolResult("c3", "three", (Part(Text("[3]")),))),
+        says(TOOL, ToolResult("c1", "", (Part(Text('{"r": 1}')), Part(Blob("image/png", b"x"))))),
+        says(TOOL, ToolResult(made, "two", (Part(Text("no")),), is_error=True)),
+        says(USER, Text("go on")),
+    ).body
+    calls = [part["functionCall"] for part in body["contents"][1]["parts"]]
+    assert calls == [
+        {"name": "one", "args": {"x": 1}, "id": "c1"},
+        {"name": "two", "args": {}},  # an id that we made is not theirs
+        {"name": "three", "args": {"arguments": [1]}, "id": "c3"},
+    ]
+    *results, blob, text = body["contents"][2]["parts"]
+    assert [part["functionResponse"] for part in results] == [
+        {"name": "one", "response": {"r": 1}, "id": "c1"},
+        {"name": "two", "response": {"error": "no"}},
+        {"name": "three", "response": {"result": [3]}, "id": "c3"},
+    ]
+    assert ("inlineData" in blob, text) == (True, {"text": "go on"})
+
+
+def test_own_signatures_and_opaque_parts_go_back_word_for_word_and_foreign_ones_do_not() -> None:
+    def turn(origin: str) -> Message:
+        return says(
+            ASSISTANT,
+            Part(Reasoning("I think"), signature=b"s0", signature_origin=origin),
+            Part(Text("so"), signature=b"s1+/=", signature_origin=origin),
+            Part(Text(""), signature=b"s2", signature_origin=origin),
+            Part(ToolCall("c", "add", "{}"), signature=b"s3", signature_origin=origin),
+            Opaque(origin, "executableCode", '{"executableCode": {"code": "1"}, "thoughtSignature": "s4"}'),
+        )
+
+    own = sent(says(USER, Text("q")), turn("vertex"), name=NEW).body["contents"][1]["parts"]
+    assert own == [
+        {"text": "I think", "thought": True, "thoughtSignature": "s0"},
+        {"text": "so", "thoughtSignature": "s1+/="},
+        {"text": "", "thoughtSignature": "s2"},
+        {"functionCall": {"name": "add", "args": {}, "id": "c"}, "thoughtSignature": "s3"},
+        {"executableCode": {"code": "1"}, "thoughtSignature": "s4"},
+    ]
+    foreign = sent(says(USER, Text("q")), turn("anthropic"), name=OLD).body["contents"][1]["parts"]
+    assert foreign == [{"text": "so"}, {"functionCall": {"name": "add", "args": {}, "id": "c"}}]
+
+
+def test_gemini_3_gets_the_placeholder_for_the_first_call_that_has_no_signature() -> None:
+    turn = says(ASSISTANT, ToolCall("a", "add", "{}"), ToolCall("b", "add", "{}"))
+    new = sent(says(USER, Text("q")), turn, name=NEW).body["contents"][1]["parts"]
+    assert [part.get("thoughtSignature") for part in new] == [NO_SIGNATURE, None]
+    old = sent(says(USER, Text("q")), turn, name=OLD).body["contents"][1]["parts"]
+    assert [part.get("thoughtSignature") for part in old] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (ToolChoice(), None),
+        (ToolChoice(ToolMode.NONE), {"mode": "NONE"}),
+        (ToolChoice(ToolMode.REQUIRED), {"mode": "ANY"}),
+        (ToolChoice(ToolMode.NAMED, "add"), {"mode": "ANY", "allowedFunctionNames": ["add"]}),
+    ],
+)
+def test_the_tool_choice_has_its_form(choice: ToolChoice, expected: Any) -> None:
+    body = sent(tools=(ADD, Tool("bare", "", '{"type":"object"}')), tool_choice=choice).body
+    assert body.get("toolConfig", {}).get("functionCallingConfig") == expected
+    add, bare = body["tools"][0]["functionDeclarations"]
+    assert add["parametersJsonSchema"] == {"type": "object", "properties": {"a": {"type": "integer"}}}
+    assert "parametersJsonSchema" not in bare
+
+
+def test_what_gemini_cannot_be_asked_is_left_out_and_said() -> None:
+    assert sent(tools=(ADD,), tool_choice=ToolChoice(disable_parallel=True)).left_out == ("disable_parallel",)
+
+
+def test_json_output_is_asked_for_natively_and_before_gemini_3_beside_tools_in_words() -> None:
+    wanted = ResponseFormat('{"type":"object","properties":{"n":{"const":1}}}')
+    config = sent(response_format=wanted).body["generationConfig"]
+    assert config["responseMimeType"] == "application/json"
+    assert config["responseJsonSchema"] == {"type": "object", "properties": {"n": {"enum": [1]}}}
+    assert "responseJsonSchema" in sent(name=NEW, tools=(ADD,), response_format=wanted).body["generationConfig"]
+    beside = sent(name=OLD, tools=(ADD,), response_format=wanted).body
+    assert "responseMimeType" not in beside["generationConfig"]
+    assert '"enum": [1]' in beside["systemInstruction"]["parts"][-1]["text"]
+    assert sent(response_format=ResponseFormat(json_object=True)).body["generationConfig"]["responseMimeType"]
+
+
+def test_sampling_has_its_names() -> None:
+    config = sent(sampling=Sampling(temperature=1.5, top_p=0.5, stop=("END",), seed=2**40 + 7)).body["generationConfig"]
+    assert config == {"maxOutputTokens": 1000, "temperature": 1.5, "topP": 0.5, "stopSequences": ["END"], "seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "expected"),
+    [
+        (NEW, ReasoningEffort.HIGH, {"thinkingLevel": "high", "includeThoughts": True}),
+        (NEW, ReasoningEffort.NONE, {"thinkingLevel": "minimal"}),
+        ("gemini-3.1-pro-preview", ReasoningEffort.NONE, {"thinkingLevel": "low"}),
+        (OLD, ReasoningEffort.NONE, {"thinkingBudget": 0}),
+        ("gemini-2.5-pro", ReasoningEffort.NONE, {"thinkingBudget": 128}),
+        (OLD, ReasoningEffort.LOW, {"thinkingBudget": 1024, "includeThoughts": True}),
+        (OLD, ReasoningEffort.HIGH, {"thinkingBudget": 2000, "includeThoughts": True}),  # half of the cap
+        (OLD, None, None),
+    ],
+)
+def test_effort_is_asked_for_as_the_models_generation_knows_it(
+    name: str, effort: ReasoningEffort | None, expected: Any
+) -> None:
+    config = sent(name=name, cap=4000, sampling=Sampling(reasoning_effort=effort)).body["generationConfig"]
+    assert config.get("thinkingConfig") == expected
+
+
+def test_options_are_merged_last_and_deep() -> None:
+    request = GenerateRequest(Requirements(), (says(USER, Text("hi")),), tools=(ADD,))
+    options = {"tools": [{"googleSearch": {}}], "generationConfig": {"topK": 5}, "safetySettings": []}
+    body = content_body(call(None, request, model=model(OLD, "google"), options=options)).body
+    assert [next(iter(tool)) for tool in body["tools"]] == ["functionDeclarations", "googleSearch"]
+    assert body["generationConfig"] == {"maxOutputTokens": 1000, "topK": 5}
+    assert body["safetySettings"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "generation"),
+    [
+        ("gemini-2.5-flash", (2, 5)),
+        ("gemini-3-pro-preview", (3, 0)),
+        ("publishers/google/models/gemini-3.1-pro", (3, 1)),
+    ],
+)
+def test_a_models_name_tells_its_generation(name: str, generation: tuple[int, int]) -> None:
+    assert generation_of(name) == generation
+    assert generation_of("tunedModels/mine") > (50, 0)
+
+
+def test_a_schema_is_reduced_to_what_gemini_reads() -> None:
+    schema = {
+        "$schema": "x",
+        "$defs": {"Kind": {"const": "a"}, "Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}},
+        "type": "object",
+        "properties": {
+            "kind": {"$ref": "#/$defs/Kind", "description": "which"},
+            "const": {"type": "string"},
+            "one": {"oneOf": [{"type": "string"}, {"type": "null"}]},
+            "node": {"$ref": "#/$defs/Node"},
+            "lost": {"$ref": "https://example.com/schema"},
+        },
+        "required": ["const"],
+        "additionalProperties": False,
+    }
+    reduced = reduced_schema(schema)
+    assert set(reduced) == {"type", "properties", "required"}
+    assert reduced["properties"]["kind"] == {"enum": ["a"], "description": "which"}
+    assert reduced["properties"]["const"] == {"type": "string"}  # a property may be called like a keyword
+    assert reduced["properties"]["one"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    assert reduced["properties"]["lost"] == {}
+    assert "$ref" not in json.dumps(reduced)
+    assert json.dumps(reduced).count('"next"') == 3
+
+
+NAMES = st.sampled_from(["A", "B", "C"])
+SCHEMAS = st.recursive(
+    st.one_of(
+        st.sampled_from([{"type": "string"}, {"const": 1}, True, {}]),
+        NAMES.map(lambda name: {"$ref": f"#/$defs/{name}"}),
+        st.just({"$ref": "#"}),
+    ),
+    lambda inner: st.one_of(
+        st.dictionaries(NAMES, inner, max_size=3).map(lambda p: {"type": "object", "properties": p}),
+        inner.map(lambda item: {"type": "array", "items": item}),
+        st.lists(inner, min_size=1, max_size=3).map(lambda items: {"anyOf": items}),
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(NAMES, SCHEMAS, max_size=3), SCHEMAS)
+def test_any_recursion_ends_and_no_reference_is_left(definitions: dict[str, Any], schema: Any) -> None:
+    reduced = reduced_schema({"$defs": definitions, "properties": {"x": schema}})
+    text = json.dumps(reduced)
+    assert "$ref" not in text
+    assert "$defs" not in text
+
+
+TEXTS = st.text(max_size=8)
+CONTENTS = st.one_of(
+    st.builds(Text, TEXTS),
+    st.builds(ToolCall, TEXTS, st.just("add"), st.one_of(TEXTS, st.just('{"a":1}'))),
+    st.builds(Reasoning, TEXTS, st.booleans()),
+    st.builds(lambda i, text: ToolResult(i, "add", (Part(Text(text)),)), TEXTS, TEXTS),
+    st.just(Blob("image/png", b"x")),
+)
+MESSAGES = st.lists(
+    st.builds(
+        lambda role, contents: says(role, *contents), st.sampled_from(list(Role)), st.lists(CONTENTS, max_size=3)
+    ),
+    max_size=6,
+)
+
+
+@given(MESSAGES)
+def test_any_conversation_alternates_has_no_empty_turn_and_is_json(messages: list[Message]) -> None:
+    body = sent(*messages, says(USER, Text("end"))).body
+    roles = [content["role"] for content in body["contents"]]
+    assert all(first != second for first, second in pairwise(roles))
+    assert all(content["parts"] for content in body["contents"])
+    json.dumps(body)
