@@ -47,11 +47,15 @@ _NO_ANSWER = {
 
 @dataclass(frozen=True, slots=True)
 class AttemptBounds:
-    """When to give up. Times are monotonic seconds or durations in seconds."""
+    """When to give up. Times are monotonic seconds or durations in seconds.
+
+    `impatient`: the caller's first-token limit is shorter than the configuration's, so missing it is no evidence.
+    """
 
     time_to_first_token_s: float
     idle_s: float
     deadline_s: float
+    impatient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +86,20 @@ class AttemptRun:
         self._head: Head | None = None
         self.first_content_s: float | None = None
         self.first_batch = False
+        self._paused_s = 0.0  # how long a slow reader kept us; says nothing about the model
         self.finished: Finished | None = None
         self.error: ProviderError | None = None
         self.attempt = blank
 
     async def deltas(self, answer: Answer) -> AsyncGenerator[Sequence[Delta], None]:
         """Yield the content of each network read, taken into `answer`; ends quietly also when the attempt failed."""
-        upstream = self._tools.provider.stream(self._call)
+        upstream, clock = self._tools.provider.stream(self._call), self._tools.clock
         try:
             while self.finished is None and (batch := await self._next(upstream)) is not None:
                 if content := self._take(batch, answer):
+                    handed_over_s = clock.monotonic_s()
                     yield content
+                    self._paused_s += clock.monotonic_s() - handed_over_s
             self._judge(answer)
         except ProviderError as error:
             self.error = error
@@ -128,7 +135,11 @@ class AttemptRun:
         if self.first_content_s is None:
             limit_s = self._bounds.time_to_first_token_s
             return ProviderError(
-                ErrorClass.TIMEOUT, f"no first token within {limit_s:g} s", code="first_token", http_status=status
+                ErrorClass.TIMEOUT,
+                f"no first token within {limit_s:g} s",
+                code="first_token",
+                http_status=status,
+                breaks_model=not self._bounds.impatient,
             )
         message = f"silent for {self._bounds.idle_s:g} s in the middle of the answer"
         return ProviderError(ErrorClass.STREAM_BROKEN, message, code="idle", http_status=status)
@@ -170,7 +181,10 @@ class AttemptRun:
         return self._head.http_status if self._head else 0
 
     def _settle(self, answer: Answer) -> None:
-        tools, error = self._tools, self.error
+        tools = self._tools
+        if self.error is None and self.finished is None:  # an exception that is no ProviderError is passing by
+            self.error = ProviderError(ErrorClass.OTHER, "the attempt failed in the sidecar", breaks_model=False)
+        error = self.error
         if error is not None and error.error_class is ErrorClass.STREAM_BROKEN and not answer.has_content:
             error.error_class = ErrorClass.TEMPORARY  # nothing was said yet: the same model may be asked again
         elapsed_s = tools.clock.monotonic_s() - self._started_s
@@ -191,7 +205,7 @@ class AttemptRun:
             cost_estimated=estimated,
             provider_request_id=request_id or (error.provider_request_id if error else ""),
         )
-        tools.flight.end(error, usage, elapsed_s)
+        tools.flight.end(error, usage, elapsed_s - self._paused_s)
         tools.budget.settle(
             tools.reservation,
             Settlement(cost, estimated, usage, self.attempt.error_class, self.attempt.provider_request_id),

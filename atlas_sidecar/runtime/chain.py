@@ -89,11 +89,12 @@ class Chain:
                 if isinstance(step, Fail):
                     yield self._story.fail(step)
                     return
+                if not self._may_repeat(step.then if isinstance(step, Wait) else step):
+                    continue
                 if isinstance(step, Wait):
                     if failed := self._story.leave_hop(step.then):
                         yield failed
-                    if not await self._wait(step):
-                        continue
+                    await self._wait(step)
                     step = step.then
                 if not await self._reserve(step):
                     continue
@@ -135,22 +136,26 @@ class Chain:
         self._call.trace.skipped(target.model.ref, verdict.rejection, verdict.detail)
         self._history += (Skipped(target, verdict),)
 
-    async def _wait(self, step: Wait) -> bool:
-        """Let the wait pass; False when the retry quota does not allow the retry that it is for."""
-        last = self._history[-1]
-        provider = step.then.target.model.ref.provider
-        if isinstance(last, Failed):
-            if not self._tools.health.may_retry(provider, last.error_class):
-                self._history += (RetryRefused(step.then.target),)
-                return False
-            self._retry_after = last.error_class
+    def _may_repeat(self, step: Try) -> bool:
+        """Ask the retry quota, where this model failed before; False, and noted, when it does not allow a repeat."""
+        model = step.target.model.ref
+        before = [e for e in self._history if isinstance(e, Failed) and e.target.model.ref.id == model.id]
+        if not before:
+            return True
+        self._retry_after = before[-1].error_class
+        if self._tools.health.may_retry(model.provider, before[-1].error_class):
+            return True
+        self._history += (RetryRefused(step.target),)
+        return False
+
+    async def _wait(self, step: Wait) -> None:
+        """Let the wait pass, visibly."""
         clock = self._tools.clock
         started_s, started_unix_s = clock.monotonic_s(), clock.unix_s()
         await clock.sleep(step.seconds)
         self._waited_s = clock.monotonic_s() - started_s
         trace = self._story.hop.trace if self._story.hop is not None else self._call.trace
         trace.waited(started_unix_s, self._waited_s, step.why)
-        return True
 
     # ------------------------------------------------------------------------------- asking
 
@@ -251,6 +256,7 @@ class Chain:
             timeouts.time_to_first_token_s if first_s is None else first_s,
             timeouts.idle_s if idle_s is None else idle_s,
             self._call.deadline_s,
+            impatient=first_s is not None and first_s < timeouts.time_to_first_token_s,
         )
 
     def _need_of(self, model: Model) -> Need:
