@@ -138,6 +138,7 @@ class LeasedBudget:
         for _ in range(ROUNDS):
             self._raise_denied(hold)
             if not exchange.reachable:
+                self._ask_soon(self._clock.monotonic_s())
                 break
             if not (hold.node in exchange.tail and hold.amount_nano_usd):
                 answered = await self._round_for(hold)
@@ -145,13 +146,13 @@ class LeasedBudget:
                 if found is not None:
                     return found
                 if not answered:
-                    break
+                    continue
                 self._raise_denied(hold)
             if hold.amount_nano_usd is None:
                 self._raise_unpriced(hold)
                 continue
             if await exchange.reserve(hold, hold.amount_nano_usd) is None:
-                break
+                continue
             found = self.admit(hold, self._clock.unix_s())
             if found is not None:
                 return found
@@ -261,10 +262,16 @@ class LeasedBudget:
     def _exhausted(self, hold: Hold, denial: Denial) -> AtlasError:
         state = self._nodes.state(denial.node)
         renews = denial.retry_at_unix_s or (state.period_ends_unix_s if state else None)
-        what = f"{hold.model.id} may cost up to {format_usd(hold.amount_nano_usd)}"
-        if state is not None and state.free_nano_usd is not None:
-            what += f", {format_usd(state.free_nano_usd)} was free when the service last said"
-        return exhausted(denial.node, what, renews, self._clock.unix_s())
+        amount = hold.amount_nano_usd or 0
+        what = f"{hold.model.id} may cost up to {format_usd(amount)}"
+        error = exhausted(denial.node, what, renews, self._clock.unix_s())
+        if (
+            state is not None
+            and state.free_nano_usd is not None
+            and amount <= state.free_nano_usd + state.leased_nano_usd
+        ):
+            error.retry_after_s = self._settings.idle_release_s  # running requests hold it; what they leave comes back
+        return error
 
     # ------------------------------------------------------------------------------------- saying
 

@@ -1,0 +1,488 @@
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from atlas_sidecar.budget_service.values import OnLost, OnPartition, Policy
+from atlas_sidecar.core.errors import AtlasError, ErrorClass, Reason
+from atlas_sidecar.core.leases import BudgetSettings, Hold, Settlement
+from atlas_sidecar.core.spend_records import Finish, Release, Settle
+from atlas_sidecar.core.types import Usage
+from tests.runtime.budget_world import MODEL, NODE, World
+from tests.runtime.ledger_gateway import USD
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path / "log")
+    yield made
+    await made.kill()
+
+
+async def test_the_first_request_brings_a_lease_and_the_next_ones_ask_nobody(world: World) -> None:
+    await world.start()
+    await world.spend(USD // 100, 1000)
+    asked = len(world.ledger.syncs)
+    for _ in range(20):
+        hold = Hold(NODE, world.clock.new_id(), USD // 1000, MODEL)
+        reservation = await world.budget.reserve(hold)  # would hang if it waited: nobody moves the time on
+        world.settle(reservation, 100)
+    assert len(world.ledger.syncs) == asked
+    assert world.ledger.reserves == []
+
+
+async def test_a_burst_of_first_requests_shares_one_sync(world: World) -> None:
+    await world.start()
+    await world.clock.advance(1)
+    asked = len(world.ledger.syncs)
+    holds = [Hold(NODE, world.clock.new_id(), USD // 100, MODEL) for _ in range(50)]
+    tasks = [asyncio.ensure_future(world.budget.reserve(hold)) for hold in holds]
+    await world.clock.advance(0.1)
+    assert all(task.done() for task in tasks)
+    assert len(world.ledger.syncs) == asked + 1
+    assert {(await task).period for task in tasks} == {"2026-11-23"}
+
+
+async def test_what_was_spent_is_on_the_ledger_within_five_seconds(world: World) -> None:
+    await world.start()
+    reservation = await world.spend(USD // 100, 4321)
+    await world.clock.advance(5.1)
+    assert world.ledger.spend() == {reservation.attempt_id: (NODE, 4321)}
+    assert world.budget.health().unreported_facts == 0
+
+
+async def test_settling_twice_counts_once(world: World) -> None:
+    await world.start()
+    reservation = await world.reserve(1000)
+    world.settle(reservation, 10)
+    world.settle(reservation, 999)
+    await world.clock.advance(6)
+    assert world.ledger.account(NODE)[0] == 10
+
+
+async def test_a_cost_that_is_unknown_under_a_limit_counts_as_all_that_was_put_aside(world: World) -> None:
+    await world.start()
+    reservation = await world.reserve(1000)
+    world.settle(reservation, None)
+    await world.clock.advance(6)
+    assert world.ledger.account(NODE)[0] == 1000
+    settle = next(fact.body for call in world.ledger.syncs for fact in call.facts if isinstance(fact.body, Settle))
+    assert settle.estimated
+
+
+async def test_an_idle_lease_goes_back_after_fifteen_seconds(world: World) -> None:
+    await world.start()
+    await world.spend(USD // 100, 1000)
+    assert world.ledger.account("acme")[1] > 0
+    await world.clock.advance(75)
+    assert world.ledger.account("acme") == (1000, 0, 0)
+
+
+async def test_a_lease_in_use_is_renewed_beyond_its_first_deadline(world: World) -> None:
+    await world.start()
+    leases = set()
+    for _ in range(40):
+        leases.add((await world.spend(USD // 100, 1000)).lease_id)
+        await world.clock.advance(10)
+    assert len(leases) == 1
+    assert world.ledger.account("acme")[0] == 40_000
+
+
+async def test_a_lease_counts_from_when_its_sync_was_sent_and_serves_nobody_after_its_end(world: World) -> None:
+    await world.start()
+    await world.spend(USD // 100, 1000)
+    world.gateway.cut = True
+    for _ in range(8):
+        await world.clock.advance(10)
+        await world.spend(USD // 100, 1000)
+    await world.clock.advance(10)
+    with pytest.raises(AtlasError) as error:
+        await world.reserve(USD // 100)
+    assert error.value.reason is Reason.BUDGET_UNAVAILABLE
+    assert error.value.metadata == {"node": NODE}
+
+
+async def test_nobody_waits_for_a_service_that_did_not_answer_last_time(world: World) -> None:
+    world.gateway.cut = True
+    await world.start()
+    await world.clock.advance(1)
+    with pytest.raises(AtlasError):
+        await world.budget.reserve(Hold(NODE, "a", 1000, MODEL))  # would hang if it waited
+
+
+async def test_after_the_line_is_mended_spending_goes_on_within_ten_seconds(world: World) -> None:
+    world.gateway.cut = True
+    await world.start()
+    await world.clock.advance(60)
+    world.gateway.cut = False
+    await world.clock.advance(10)
+    await world.spend(1000)
+
+
+async def test_before_the_first_sync_the_configured_policy_opens_the_configured_limit(tmp_path: Path) -> None:
+    settings = BudgetSettings(node=NODE, sidecar_id="pod-1", partition_open=True, daily_limit_nano_usd=3000)
+    world = World(tmp_path, settings)
+    world.gateway.cut = True
+    await world.start()
+    for _ in range(3):
+        reservation = await world.spend(1000)
+        assert reservation.lease_id == ""
+        assert reservation.period == "2026-11-23"
+    with pytest.raises(AtlasError) as error:
+        await world.reserve(1)
+    assert error.value.reason is Reason.BUDGET_UNAVAILABLE
+    await world.restart()
+    with pytest.raises(AtlasError):  # the allowance is the sidecar's, not the process's
+        await world.reserve(1)
+    world.gateway.cut = False
+    await world.clock.advance(20)
+    assert world.ledger.account(NODE)[0] == 3000
+    await world.kill()
+
+
+async def test_an_open_policy_of_the_node_replaces_a_closed_configuration(world: World) -> None:
+    world.ledger.set_budget(NODE, None, policy=Policy(OnPartition.OPEN, 5000, OnLost.PRESUME_SPENT))
+    await world.start()
+    await world.clock.advance(1)
+    world.gateway.cut = True
+    await world.clock.advance(100)
+    reservation = await world.spend(5000)
+    assert reservation.lease_id == ""
+    with pytest.raises(AtlasError):
+        await world.reserve(1)
+
+
+async def test_an_exhausted_budget_says_which_node_and_when_it_renews(world: World) -> None:
+    world.ledger.set_budget("acme", 1000)
+    await world.start()
+    await world.spend(1000)
+    await world.clock.advance(6)
+    with pytest.raises(AtlasError) as error:
+        await world.reserve(500)
+    assert error.value.reason is Reason.BUDGET_EXHAUSTED
+    assert error.value.metadata == {"node": "acme", "renews_at": "2026-11-24T00:00:00Z"}
+    assert error.value.retry_after_s == pytest.approx(12 * 3600, abs=30)
+    assert error.value.status_code == 8
+
+
+async def test_a_budget_that_running_requests_hold_is_worth_another_try_soon(world: World) -> None:
+    world.ledger.set_budget("acme", 1000)
+    await world.start()
+    running = await world.reserve(900)
+    with pytest.raises(AtlasError) as error:
+        await world.reserve(500)
+    assert error.value.reason is Reason.BUDGET_EXHAUSTED
+    assert error.value.retry_after_s == 15
+    world.settle(running, 100)
+    await world.clock.advance(15)
+    await world.spend(500)
+
+
+async def test_a_raised_limit_is_felt_at_once_when_the_last_denial_is_a_second_old(world: World) -> None:
+    world.ledger.set_budget("acme", 1000)
+    await world.start()
+    await world.spend(1000)
+    with pytest.raises(AtlasError):
+        await world.reserve(500)
+    world.ledger.set_budget("acme", 10_000)
+    await world.clock.advance(1.1)
+    await world.spend(500)
+
+
+async def test_a_lowered_limit_refuses_at_the_next_sync(world: World) -> None:
+    await world.start()
+    await world.spend(USD, USD)
+    world.ledger.set_budget("acme", USD // 2)
+    await world.clock.advance(40)
+    with pytest.raises(AtlasError) as error:
+        await world.reserve(1000)
+    assert error.value.reason is Reason.BUDGET_EXHAUSTED
+
+
+async def test_a_node_without_limits_needs_no_lease_and_takes_unknown_prices(world: World) -> None:
+    world.ledger.set_budget("acme", None)
+    await world.start()
+    reservation = await world.reserve(None)
+    world.settle(reservation, None)
+    assert reservation.lease_id == ""
+    assert world.budget.state(NODE).limit_nano_usd is None
+    await world.clock.advance(6)
+    assert world.ledger.spend() == {reservation.attempt_id: (NODE, None)}
+    assert world.budget.health().spend["anthropic", "claude-sonnet"].unknown == 1
+
+
+async def test_an_unknown_price_under_a_limit_is_refused(world: World) -> None:
+    await world.start()
+    with pytest.raises(AtlasError, match="price of sonnet is unknown") as error:
+        await world.reserve(None)
+    assert error.value.reason is Reason.BUDGET_EXHAUSTED
+
+
+async def test_what_costs_nothing_is_admitted_under_an_exhausted_budget(world: World) -> None:
+    world.ledger.set_budget("acme", 0)
+    await world.start()
+    await world.clock.advance(1)
+    reservation = await world.spend(0)
+    await world.clock.advance(6)
+    assert world.ledger.spend() == {reservation.attempt_id: (NODE, 0)}
+
+
+async def test_an_unknown_root_is_an_unknown_budget(tmp_path: Path) -> None:
+    world = World(tmp_path, BudgetSettings(node="nowhere/x", sidecar_id="pod-1"))
+    await world.start()
+    with pytest.raises(AtlasError) as error:
+        await world.reserve(1000)
+    assert error.value.reason is Reason.UNKNOWN_BUDGET
+    await world.kill()
+
+
+@pytest.mark.parametrize("node", [f"{NODE}/a b", f"{NODE}//x", f"{NODE}/" + "x" * 300, f"{NODE}/a/b/c/d/e/f/g/h"])
+async def test_a_path_that_no_service_takes_is_an_unknown_budget(world: World, node: str) -> None:
+    with pytest.raises(AtlasError) as error:
+        world.budget.resolve(node)
+    assert error.value.reason is Reason.UNKNOWN_BUDGET
+
+
+async def test_a_node_beside_the_own_one_is_not_allowed(world: World) -> None:
+    for node in ("acme", "acme/other", f"{NODE}s"):
+        with pytest.raises(AtlasError) as error:
+            world.budget.resolve(node)
+        assert error.value.reason is Reason.BUDGET_NOT_ALLOWED
+
+
+async def test_a_node_below_spends_from_leases_of_its_own(world: World) -> None:
+    await world.start()
+    reservation = await world.reserve(1000, f"{NODE}/planner")
+    world.settle(reservation, 1000)
+    await world.clock.advance(6)
+    assert world.ledger.account(f"{NODE}/planner")[0] == 1000
+    assert world.ledger.account("acme")[0] == 1000
+
+
+async def test_in_tail_mode_each_request_asks_by_reserve_and_gives_the_rest_back(world: World) -> None:
+    world.ledger.set_budget("acme", 100_000)
+    other = World(world.directory.parent / "other", replace(world.settings, sidecar_id="pod-2"), world.clock)
+    other.ledger = world.ledger
+    other.gateway.ledger = world.ledger
+    other.budget = other._make()
+    await world.start()
+    await other.start()
+    mine, theirs = await world.reserve(60_000), await other.reserve(15_000)
+    third = await world.reserve(20_000)  # 25,000 left is less than two sidecars' largest reservations
+    assert [want.amount_nano_usd for want in world.ledger.reserves] == [20_000]
+    world.settle(third, 5000)
+    await world.clock.advance(1)
+    assert third.lease_id not in {held.lease_id for held in world.ledger.syncs[-1].held}
+    world.settle(mine, 60_000)
+    other.settle(theirs, 15_000)
+    await world.clock.advance(30)
+    fourth = await other.reserve(20_000)
+    other.settle(fourth, 20_000)
+    await world.clock.advance(30)
+    assert world.ledger.account("acme")[0] == 100_000
+    await other.kill()
+
+
+async def test_fragments_go_back_when_a_larger_request_needs_them(world: World) -> None:
+    world.ledger.set_budget("acme", 10_000)
+    await world.start()
+    held = [await world.reserve(1500) for _ in range(5)]
+    for reservation in held:
+        world.settle(reservation, 0)
+    await world.clock.advance(0.5)
+    await world.spend(9000)
+
+
+async def test_the_headroom_of_the_state_is_what_a_reservation_can_get(world: World) -> None:
+    await world.start()
+    await world.spend(USD // 100, USD // 200)
+    state = world.budget.state(NODE)
+    assert state.limit_nano_usd == 10 * USD
+    assert state.remaining_nano_usd == 10 * USD - USD // 200
+    assert state.node == "acme"
+    assert state.headroom_nano_usd is not None
+    await world.spend(state.headroom_nano_usd - USD // 10)
+
+
+async def test_every_attempt_of_a_killed_process_reaches_the_ledger_once(world: World) -> None:
+    await world.start()
+    world.gateway.cut = False
+    settled = await world.spend(1000, 700)
+    world.gateway.cut = True
+    unreported = await world.spend(1000, 300)
+    running = await world.reserve(1000)
+    await world.restart()
+    world.gateway.cut = False
+    await world.clock.advance(20)
+    assert world.ledger.spend() == {
+        settled.attempt_id: (NODE, 700),
+        unreported.attempt_id: (NODE, 300),
+        running.attempt_id: (NODE, 1000),
+    }
+    assert world.ledger.account("acme")[1:] == (0, 0)  # its leases are closed by Finish
+    estimated = [
+        fact
+        for call in world.ledger.syncs
+        for fact in call.facts
+        if isinstance(fact.body, Settle) and fact.body.attempt_id == running.attempt_id
+    ]
+    assert all(fact.body.estimated and fact.body.outcome is ErrorClass.OTHER for fact in estimated)  # type: ignore[union-attr]
+    assert {fact.incarnation for fact in estimated} == {world.ledger.syncs[-1].incarnation}
+
+
+async def test_a_log_of_another_boot_is_skipped_at_its_end_and_not_finished(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.start()
+    await world.spend(1000, 700)
+    running = await world.reserve(1000)
+    monkeypatch.setattr("atlas_sidecar.adapters.spend_log.boot_id", lambda: "another boot")
+    await world.restart()
+    await world.clock.advance(20)
+    facts = [fact for call in world.ledger.syncs for fact in call.facts]
+    assert not any(isinstance(fact.body, Finish) for fact in facts)
+    assert running.attempt_id in world.ledger.spend()
+    assert world.ledger.account("acme")[2] > 0  # what may be lost stays in suspense
+    assert world.budget.health().unreported_facts == 0
+
+
+async def test_an_orderly_end_reports_all_and_holds_nothing(world: World) -> None:
+    await world.start()
+    first = await world.spend(1000, 700)
+    cut_off = await world.reserve(1000)
+    closing = asyncio.ensure_future(world.budget.close())
+    await world.clock.run(closing)
+    assert world.ledger.spend() == {first.attempt_id: (NODE, 700), cut_off.attempt_id: (NODE, 1000)}
+    assert world.ledger.account("acme")[1:] == (0, 0)
+    assert world.ledger.syncs[-1].final
+    assert world.gateway.closed
+    world.settle(cut_off, 1)  # too late: it is counted
+    await world.restart_after_close()
+
+
+async def test_an_end_without_the_service_takes_no_longer_than_the_close_timeout(world: World) -> None:
+    await world.start()
+    reservation = await world.spend(1000)
+    world.gateway.cut = True
+    began_s = world.clock.monotonic_s()
+    await world.clock.run(asyncio.ensure_future(world.budget.close()))
+    assert world.clock.monotonic_s() - began_s <= 3.5
+    world.gateway.cut = False
+    await world.restart_after_close()
+    await world.clock.advance(10)
+    assert world.ledger.spend() == {reservation.attempt_id: (NODE, 1000)}
+
+
+async def test_a_lost_answer_loses_no_lease_and_doubles_no_fact(world: World) -> None:
+    await world.start()
+    await world.spend(1000, 700)
+    world.gateway.lose_answers = True
+    await world.spend(1000, 300)
+    await world.clock.advance(20)
+    world.gateway.lose_answers = False
+    await world.clock.advance(40)
+    assert world.ledger.account("acme") == (1000, 0, 0)
+
+
+async def test_a_lease_of_a_reserve_whose_answer_was_lost_comes_back_with_a_sync(world: World) -> None:
+    world.ledger.set_budget("acme", 1000)
+    await world.start()
+    world.gateway.lose_answers = True
+    with pytest.raises(AtlasError):
+        await world.reserve(800)
+    world.gateway.lose_answers = False
+    await world.clock.advance(3)
+    await world.spend(800)
+
+
+async def test_a_ledger_that_went_back_is_sent_again_what_it_lost(world: World) -> None:
+    import copy  # noqa: PLC0415
+
+    await world.start()
+    await world.spend(1000, 100)
+    await world.clock.advance(6)
+    backup = copy.deepcopy(world.ledger.books)
+    attempts = [await world.spend(1000, 10) for _ in range(5)]
+    await world.clock.advance(6)
+    world.ledger.books = backup
+    await world.clock.advance(60)
+    assert {attempt.attempt_id for attempt in attempts} <= set(world.ledger.spend())
+    assert world.ledger.account("acme")[0] == 150
+
+
+async def test_past_midnight_spending_counts_for_the_new_day(world: World) -> None:
+    await world.start()
+    await world.spend(1000)
+    running = await world.reserve(1000)
+    await world.clock.advance(12 * 3600 + 1)
+    fresh = await world.spend(500)
+    world.settle(running, 1000)
+    await world.clock.advance(10)
+    assert (running.period, fresh.period) == ("2026-11-23", "2026-11-24")
+    assert world.ledger.account("acme")[0] == 500
+    assert world.ledger.books.account("acme", "2026-11-23").settled == 2000
+
+
+async def test_a_wall_clock_that_jumps_ends_no_lease(world: World) -> None:
+    await world.start()
+    first = await world.spend(USD // 100, 10)
+    world.clock._start_unix_s -= 7 * 86_400
+    second = await world.spend(USD // 100, 10)
+    assert second.lease_id == first.lease_id
+
+
+async def test_a_refused_sync_is_a_problem_that_health_shows(world: World) -> None:
+    world.gateway.refuse = "PERMISSION_DENIED: the token is not bound to acme"
+    await world.start()
+    await world.clock.advance(1)
+    report = world.budget.health()
+    assert report.problem == "PERMISSION_DENIED: the token is not bound to acme"
+    assert not report.service_reachable
+    assert report.service_configured
+
+
+async def test_releases_are_facts_and_a_released_lease_is_never_used_again(world: World) -> None:
+    await world.start()
+    first = await world.spend(USD // 100, 10)
+    await world.clock.advance(60)
+    second = await world.spend(USD // 100, 10)
+    assert second.lease_id != first.lease_id
+    released = [
+        fact.body.lease_id for call in world.ledger.syncs for fact in call.facts if isinstance(fact.body, Release)
+    ]
+    assert first.lease_id in released
+
+
+async def test_without_room_for_another_fact_nothing_new_is_admitted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atlas_sidecar.runtime.leased_budget.MAX_PENDING", 3)
+    await world.start()
+    await world.spend(1000)
+    world.gateway.cut = True
+    await world.spend(100)
+    await world.spend(100)
+    with pytest.raises(AtlasError, match="wait for the budget service"):
+        await world.reserve(100)
+
+
+async def test_expected_requests_follow_the_rate_and_the_time_left(world: World) -> None:
+    await world.start()
+    await world.clock.advance(1)
+    assert world.budget.state(NODE).expected_requests == 1
+    for _ in range(3000):
+        world.budget.request_arrived(NODE)
+        await world.clock.advance(1)
+    expected = world.budget.state(NODE).expected_requests
+    left_s = 12 * 3600 - 3001
+    assert 0.8 * left_s < expected < 1.1 * left_s
+
+
+async def test_a_settlement_of_an_attempt_that_was_never_sent_costs_nothing(world: World) -> None:
+    await world.start()
+    reservation = await world.reserve(1000)
+    world.budget.settle(reservation, Settlement(0, False, Usage(), ErrorClass.CANCELLED))
+    await world.clock.advance(6)
+    assert world.ledger.spend() == {reservation.attempt_id: (NODE, 0)}
