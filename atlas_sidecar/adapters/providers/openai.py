@@ -21,8 +21,10 @@ import msgspec
 import yarl
 
 from atlas_sidecar.adapters.providers.openai_errors import openai_taxonomy
+from atlas_sidecar.adapters.providers.openai_responses_answer import ResponsesDecoder
+from atlas_sidecar.adapters.providers.openai_responses_request import responses_body
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
-from atlas_sidecar.adapters.providers.wire.answer import read_answer
+from atlas_sidecar.adapters.providers.wire.answer import Decoder, read_answer
 from atlas_sidecar.adapters.providers.wire.chat_answer import ChatDecoder
 from atlas_sidecar.adapters.providers.wire.chat_request import Dialect, chat_body
 from atlas_sidecar.adapters.providers.wire.ratelimits import openai_rate_limit
@@ -53,7 +55,7 @@ def refuses_sampling(model: str, effort: ReasoningEffort | None) -> bool:
 
 
 class OpenAIProvider:
-    """Implements ports.Provider for kinds `openai` and `azure-openai` on the chat-completions wire."""
+    """Implements ports.Provider for kinds `openai` and `azure-openai`; `wire: responses` chooses the Responses API."""
 
     def __init__(self, settings: ProviderSettings) -> None:
         self._settings = settings
@@ -67,6 +69,7 @@ class OpenAIProvider:
         own_server = self._azure or (yarl.URL(self._base_url).host or "").endswith(("openai.com", "azure.com"))
         field = "max_completion_tokens" if own_server else "max_tokens"
         self._dialect = Dialect(settings.extra.get("max_tokens_field", field), effort_word, refuses_sampling)
+        self._responses = settings.wire == "responses"
         self._done_marker = bool(settings.extra.get("done_marker", True))
 
     @property
@@ -90,14 +93,21 @@ class OpenAIProvider:
         return self._sdk.address
 
     def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
-        """Send one chat completion; see ports.Provider.stream."""
-        decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), self._done_marker)
+        """Send one request; see ports.Provider.stream."""
+        decoder: Decoder
+        if self._responses:
+            decoder = ResponsesDecoder(self._taxonomy, time.time())
+        else:
+            decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), self._done_marker)
         return read_answer(functools.partial(self._send, call), decoder, self._taxonomy, rate_limit_now)
 
     async def _send(self, call: ProviderCall) -> Any:
-        path = f"/deployments/{call.model.ref.model}/chat/completions" if self._azure else "/chat/completions"
-        content = msgspec.json.encode(chat_body(call, self._dialect))
-        return await self._sdk.post(path, content, trace_headers(self._settings, call))
+        if self._responses:
+            path, body = "/responses", responses_body(call, self._dialect)
+        else:
+            deployment = f"/deployments/{call.model.ref.model}" if self._azure else ""
+            path, body = f"{deployment}/chat/completions", chat_body(call, self._dialect)
+        return await self._sdk.post(path, msgspec.json.encode(body), trace_headers(self._settings, call))
 
     async def probe(self) -> RateLimit | None:
         """List the models; return the rate limits in the answer's headers."""
