@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from atlas_sidecar.core.types import (
     Text,
     Weights,
 )
+from atlas_sidecar.ports import Clock, Telemetry
 from atlas_sidecar.runtime.budget import Budget
 from atlas_sidecar.runtime.chain import ChainTools
 from atlas_sidecar.runtime.engine import Engine, FallbackSettings, Timeouts
@@ -98,6 +99,7 @@ async def rig(
     timeouts: Timeouts | None = None,
     fallback: FallbackSettings | None = None,
     daily_limit_nano_usd: int | None = None,
+    telemetry: Callable[[Clock], Telemetry] = lambda _: NoTelemetry(),
 ) -> Rig:
     """Build a rig whose models a, b, c, ... each have a provider of the same name with this script."""
     chosen = models or [model(name, name, 9.0 - i) for i, name in enumerate(scripts)]
@@ -130,7 +132,7 @@ async def rig(
     await budget.start()
     learning = Learning()
     tools = ChainTools(health, budget, learning, Snapshots(health, budget, learning, clock), clock)
-    return Rig(Router(lambda: engine, tools, NoTelemetry()), engine, budget, health, clock)
+    return Rig(Router(lambda: engine, tools, telemetry(clock)), engine, budget, health, clock)
 
 
 def ask(text: str = "hello", policy: StreamPolicy = StreamPolicy.FAIL, **changes: Any) -> GenerateRequest:
