@@ -130,7 +130,7 @@ class AnthropicDecoder:
         self.has_content = False
         self.finished = False
         self._kind = kind
-        self._metadata: dict[str, Any] = dict(metadata or {})
+        self._metadata = {} if metadata is None else metadata
         self._open: dict[int, _Open] = {}
         self._parts = 0
         self._usage = Usage()

@@ -23,6 +23,7 @@ from atlas_sidecar.core.types import (
     GenerateRequest,
     Message,
     Opaque,
+    Part,
     ProviderCall,
     Reasoning,
     ReasoningEffort,

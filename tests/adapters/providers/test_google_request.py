@@ -78,7 +78,7 @@ def test_results_of_parallel_calls_go_back_in_the_order_of_the_calls() -> None:
         ),
         says(TOOL, ToolResult("c3", "three", (Part(Text("[3]")),))),
         says(TOOL, ToolResult("c1", "", (Part(Text('{"r": 1}')), Part(Blob("image/png", b"x"))))),
-        says(TOOL, ToolResult(made, "two", (Part(Text("no")),), is_error=True)),
+        says(TOOL, ToolResult(f"{OWN_ID}r_2", "two", (Part(Text("no")),), is_error=True)),
         says(USER, Text("go on")),
     ).body
     calls = [part["functionCall"] for part in body["contents"][1]["parts"]]
