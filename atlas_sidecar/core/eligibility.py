@@ -76,13 +76,14 @@ class Eligibility:
         self._now_s = snapshot.now_s
         self._only = requirements.only_models
         self._excluded = requirements.exclude_models
-        self._is_choosy = bool(self._only or self._excluded)
         self._required = requirements.capabilities | need.capabilities
         self._input_tokens = need.input_tokens
         asked = need.max_output_tokens
         self._output_tokens = snapshot.expected_output_tokens if asked is None else asked
         self._too_small = hop.min_window_exclusive
         self._floor = None if requirements.performance == _NO_FLOOR else requirements.performance
+        self._is_picky = bool(self._only or self._excluded or self._floor is not None or self._too_small is not None)
+        self._total_tokens = need.input_tokens + self._output_tokens
         self._max_cost = need.max_cost_nano_usd if hop.max_cost_nano_usd is None else hop.max_cost_nano_usd
         self._spendable = _spendable_nano_usd(snapshot.budget)
         self._views: dict[str, ProviderView] = {}
@@ -99,12 +100,20 @@ class Eligibility:
 
     def check(self, model: Model, state: ModelState, provider: ProviderView) -> Rejected | None:
         """Return the first thing that stands against this model, None when it may serve."""
-        lasting = self._unwanted(model) if self._is_choosy or model.retired else None
-        lasting = lasting or provider.lasting or self._unable(model)
-        if lasting is None and self._floor is not None:
-            lasting = _below_floor(model, state, self._floor)
-        if lasting is not None:
-            return lasting
+        # The usual case, nothing near a limit, is told in one go; whatever might be wrong is looked at closely.
+        if (
+            self._is_picky
+            or model.retired
+            or provider.lasting is not None
+            or self._total_tokens > model.context_window
+            or model.max_input_tokens is not None
+            or not self._required <= model.capabilities
+        ):
+            lasting = self._unwanted(model) or provider.lasting or self._unable(model)
+            if lasting is None and self._floor is not None:
+                lasting = _below_floor(model, state, self._floor)
+            if lasting is not None:
+                return lasting
         passing = provider.passing
         if passing is None and (state.circuit is not _CLOSED or state.limited_until_s > 0.0):
             passing = model_passing(state, self._now_s)
@@ -126,7 +135,7 @@ class Eligibility:
         return None
 
     def _unable(self, model: Model) -> Rejected | None:
-        if self._required and not self._required <= model.capabilities:
+        if not self._required <= model.capabilities:
             missing = sorted(self._required - model.capabilities)
             return Rejected(Rejection.MISSING_CAPABILITY, "lacks " + ", ".join(c.name.lower() for c in missing))
         tokens, window = self._input_tokens, model.context_window

@@ -11,37 +11,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TypeAlias
 
 from atlas_sidecar.core.types import BudgetState
 
 SCARCE_BELOW = 5  # cost optimization: less than a fifth of the budget is left
 
 
-class Line(NamedTuple):
-    """One eligible model's score: `start` without scarcity, falling by `slope` for each 1 of g'; `cost` in nano-USD."""
-
-    start: float
-    slope: float
-    cost: float
+# One eligible model's score: without scarcity, its fall for each 1 of g', and the cost in nano-USD (infinite: unknown).
+Line: TypeAlias = tuple[float, float, float]
 
 
 def thrifty_pick(lines: Sequence[Line], rise: float) -> int:
     """Return the index of the pick after g' rose by `rise`; ties go to the cheaper, then to the earlier. Not empty."""
-    pick = max(range(len(lines)), key=lambda i: (lines[i].start, -lines[i].cost, -i))
+    pick = _best_at_start(lines)
     risen = 0.0
     while True:
-        current, following = lines[pick], -1
-        nearest = (rise, math.inf)
-        for index, line in enumerate(lines):
-            if line.cost > current.cost or line.slope >= current.slope:
+        score, slope, cost = lines[pick]
+        nearest, following = (rise, math.inf), -1
+        for index, (its_score, its_slope, its_cost) in enumerate(lines):
+            if its_cost > cost or its_slope >= slope:
                 continue
-            met = max(risen, (current.start - line.start) / (current.slope - line.slope))
-            if (met, line.cost) <= nearest and (following < 0 or (met, line.cost) < nearest):
-                nearest, following = (met, line.cost), index
+            met = max(risen, (score - its_score) / (slope - its_slope))
+            if (met, its_cost) <= nearest and (following < 0 or (met, its_cost) < nearest):
+                nearest, following = (met, its_cost), index
         if following < 0:
             return pick
         pick, risen = following, nearest[0]
+
+
+def _best_at_start(lines: Sequence[Line]) -> int:
+    best = max(lines)[0]
+    return min((line[2], index) for index, line in enumerate(lines) if line[0] == best)[1]
 
 
 def is_cost_optimization(budget: BudgetState) -> bool:

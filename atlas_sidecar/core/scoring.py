@@ -41,7 +41,7 @@ _new: Final = tuple.__new__  # half the time of Candidate(...), which is a Pytho
 
 # One target before prices are compared: what is known of it, why it may not serve, what it is likely to cost.
 _Row: TypeAlias = tuple[Target, ModelState, ProviderView, Rejected | None, int | None]
-# One target scored: -score, cost, tier, id (the order, best first), its row's number, and what _line needs of it.
+# One target scored: -score, cost, tier, id (the order, best first), its row's number, and what _lines needs.
 _Scored: TypeAlias = tuple[float, float, int, str, int, Candidate, tuple[float, float, float]]
 
 
@@ -158,18 +158,20 @@ def _in_order(eligible: Sequence[_Scored], prices: _Prices, weights: Weights) ->
     # No need to walk where price counts as ever, or where the best is also the cheapest.
     if prices.rise <= 0.0 or not eligible or eligible[0][1] <= min([one[1] for one in eligible]):
         return candidates
-    pick = thrifty_pick([_line(one, weights) for one in eligible], prices.rise)
+    pick = thrifty_pick(_lines(eligible, weights), prices.rise)
     if pick == 0:
         return candidates
     first = candidates.pop(pick)
     return [first, *[one if one.score <= first.score else one._replace(score=first.score) for one in candidates]]
 
 
-def _line(one: _Scored, weights: Weights) -> Line:
-    merit, relative_price, multiplier = one[6]
-    weight = 10.0 * weights.cost
-    without_scarcity = (merit + weight * (1.0 - weights.price_sensitivity * relative_price)) * multiplier
-    return Line(without_scarcity, weight * relative_price * multiplier, one[1])
+def _lines(eligible: Sequence[_Scored], weights: Weights) -> list[Line]:
+    """Return each one's score without scarcity, how fast it falls with g', and its cost."""
+    own, weight = weights.price_sensitivity, 10.0 * weights.cost
+    return [
+        ((merit + weight * (1.0 - own * relative)) * multiplier, weight * relative * multiplier, cost)
+        for _, cost, _, _, _, _, (merit, relative, multiplier) in eligible
+    ]
 
 
 def _least_bad_first(rejected: Sequence[_Scored], rows: Sequence[_Row], now_s: float) -> list[Candidate]:

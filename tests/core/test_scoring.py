@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from atlas_sidecar.core.scarcity import Line, thrifty_pick
+from atlas_sidecar.core.scarcity import thrifty_pick
 from atlas_sidecar.core.scoring import rank
 from atlas_sidecar.core.types import (
     BudgetState,
@@ -162,7 +162,7 @@ def test_scarcity_does_not_move_the_pick_to_a_dearer_model_whose_score_merely_fa
 
 
 def test_the_walk_takes_each_cheaper_overtaker_in_turn_and_stops_where_the_rise_ends() -> None:
-    lines = [Line(10, 8, 9), Line(9, 4, 5), Line(7, 1, 1), Line(8, 0, 20)]
+    lines = [(10.0, 8.0, 9.0), (9.0, 4.0, 5.0), (7.0, 1.0, 1.0), (8.0, 0.0, 20.0)]
     assert thrifty_pick(lines, 0.2) == 0
     assert thrifty_pick(lines, 0.25) == 1
     assert thrifty_pick(lines, 0.6) == 1
