@@ -1,0 +1,328 @@
+"""A request in the chat-completions dialect: what each thing a caller may ask becomes on the wire."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from atlas_sidecar.adapters.providers.groq import groq_body
+from atlas_sidecar.adapters.providers.openai import effort_word, refuses_sampling
+from atlas_sidecar.adapters.providers.openai_responses_request import responses_body
+from atlas_sidecar.adapters.providers.wire.chat_request import Dialect, chat_body
+from atlas_sidecar.adapters.providers.wire.schemas import is_strict
+from atlas_sidecar.core.errors import ErrorClass, ProviderError
+from atlas_sidecar.core.types import (
+    Blob,
+    Content,
+    GenerateRequest,
+    Message,
+    Opaque,
+    Part,
+    ProviderCall,
+    Reasoning,
+    ReasoningEffort,
+    Requirements,
+    ResponseFormat,
+    Role,
+    Sampling,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolMode,
+    ToolResult,
+)
+from tests.adapters.replay import call, model
+
+OPENAI = Dialect("max_completion_tokens", effort_word, refuses_sampling)
+PNG = Blob("image/png", b"\x89PNG")
+PNG_URI = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
+STRICT = '{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}'
+LOOSE = '{"type":"object","properties":{"a":{"type":"string"}}}'
+
+
+def message(role: Role, *contents: Content) -> Message:
+    return Message(role, tuple(Part(content) for content in contents))
+
+
+def asked(*messages: Message, **changes: Any) -> ProviderCall:
+    return call(request=GenerateRequest(Requirements(), messages or (message(Role.USER, Text("Hi")),), **changes))
+
+
+def sent(*messages: Message) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = chat_body(asked(*messages), OPENAI)["messages"]
+    return found
+
+
+def test_a_plain_call_is_small_and_asks_for_usage() -> None:
+    assert chat_body(asked(), OPENAI) == {
+        "model": "some-model",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_completion_tokens": 1000,
+    }
+    assert "stream" not in chat_body(replace(asked(), stream=False), OPENAI)
+
+
+def test_a_cap_that_nobody_asked_for_is_sent_only_where_it_is_below_the_models_own() -> None:
+    not_asked = replace(asked(), cap_was_asked=False)
+    assert chat_body(not_asked, OPENAI)["max_completion_tokens"] == 1000
+    assert "max_completion_tokens" not in chat_body(replace(not_asked, max_output_tokens=8192), OPENAI)
+    assert chat_body(asked(), replace(OPENAI, max_tokens_field="max_tokens"))["max_tokens"] == 1000
+
+
+def test_every_role_has_its_place() -> None:
+    turn = message(
+        Role.ASSISTANT,
+        Reasoning("hm"),
+        Text("Let me "),
+        Text("look."),
+        Opaque("openai", "annotations", "[]"),
+        ToolCall("call_1", "look", '{"at":"x"}'),
+        ToolCall("call_2", "look", ""),
+    )
+    results = message(
+        Role.TOOL,
+        ToolResult("call_2", "look", (Part(Text("b")), Part(Text("c")))),
+        ToolResult("call_1", "look", (Part(Text("gone")),), is_error=True),
+    )
+    calls = [("call_1", '{"at":"x"}'), ("call_2", "{}")]
+    system, user = message(Role.SYSTEM, Text("A"), Text("B")), message(Role.USER, Text("Hi"))
+    assert sent(system, user, turn, results) == [
+        {"role": "system", "content": "A\n\nB"},
+        {"role": "user", "content": "Hi"},
+        {
+            "role": "assistant",
+            "content": "Let me look.",
+            "tool_calls": [
+                {"id": id_, "type": "function", "function": {"name": "look", "arguments": arguments}}
+                for id_, arguments in calls
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_2", "content": "b\nc"},
+        {"role": "tool", "tool_call_id": "call_1", "content": "Error: gone"},
+    ]
+
+
+def test_a_turn_without_anything_sendable_is_left_out() -> None:
+    empty = message(Role.ASSISTANT, Reasoning("only thoughts"))
+    assert [turn["role"] for turn in sent(message(Role.USER, Text("a")), empty, message(Role.USER, Text("b")))] == [
+        "user",
+        "user",
+    ]
+
+
+def test_what_a_tool_message_cannot_carry_follows_the_last_result() -> None:
+    first = message(Role.TOOL, ToolResult("1", "shot", (Part(PNG),)))
+    second = message(Role.TOOL, ToolResult("2", "look", (Part(Text("ok")),)))
+    assert sent(first, second, message(Role.USER, Text("And?"))) == [
+        {"role": "tool", "tool_call_id": "1", "content": "The result is attached in the next message."},
+        {"role": "tool", "tool_call_id": "2", "content": "ok"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Attached to the result of shot:"},
+                {"type": "image_url", "image_url": {"url": PNG_URI}},
+            ],
+        },
+        {"role": "user", "content": "And?"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("blob", "part"),
+    [
+        (PNG, {"type": "image_url", "image_url": {"url": PNG_URI}}),
+        (Blob("image/png", uri="https://x/y.png"), {"type": "image_url", "image_url": {"url": "https://x/y.png"}}),
+        (Blob("audio/wav", b"R"), {"type": "input_audio", "input_audio": {"data": "Ug==", "format": "wav"}}),
+        (Blob("audio/mpeg", b"R"), {"type": "input_audio", "input_audio": {"data": "Ug==", "format": "mp3"}}),
+        (Blob("text/plain; charset=utf-8", b"a", name="n.txt"), {"type": "text", "text": "n.txt:\na"}),
+        (Blob("application/json", b"{}"), {"type": "text", "text": "{}"}),
+        (
+            Blob("application/pdf", b"%"),
+            {"type": "file", "file": {"filename": "document.pdf", "file_data": "data:application/pdf;base64,JQ=="}},
+        ),
+        (Blob("application/pdf", uri="file-1"), {"type": "file", "file": {"file_id": "file-1"}}),
+    ],
+)
+def test_a_blob_has_its_form(blob: Blob, part: dict[str, Any]) -> None:
+    assert sent(message(Role.USER, Text("see"), blob))[0]["content"] == [{"type": "text", "text": "see"}, part]
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [Blob("audio/ogg", b"x"), Blob("audio/wav", uri="https://x"), Blob("application/pdf", uri="https://x")],
+)
+def test_content_that_the_wire_cannot_say_is_no_fault_of_the_model(blob: Blob) -> None:
+    with pytest.raises(ProviderError) as caught:
+        sent(message(Role.USER, blob))
+    assert (caught.value.error_class, caught.value.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (ToolChoice(), {}),
+        (ToolChoice(ToolMode.NONE), {"tool_choice": "none"}),
+        (ToolChoice(ToolMode.REQUIRED), {"tool_choice": "required"}),
+        (ToolChoice(ToolMode.NAMED, "f"), {"tool_choice": {"type": "function", "function": {"name": "f"}}}),
+        (ToolChoice(disable_parallel=True), {"parallel_tool_calls": False}),
+    ],
+)
+def test_tools_and_their_choice(choice: ToolChoice, expected: dict[str, Any]) -> None:
+    tools = (Tool("f", "Does f.", LOOSE), Tool("g", "", ""))
+    body = chat_body(asked(tools=tools, tool_choice=choice), OPENAI)
+    assert body["tools"] == [
+        {"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": json.loads(LOOSE)}},
+        {"type": "function", "function": {"name": "g", "parameters": {"type": "object", "properties": {}}}},
+    ]
+    assert {name: body[name] for name in body if name in {"tool_choice", "parallel_tool_calls"}} == expected
+    assert "tool_choice" not in chat_body(asked(tool_choice=choice), OPENAI), "without tools there is no choice"
+
+
+def test_a_schema_is_strict_only_where_the_api_would_take_it() -> None:
+    def schema(text: str, dialect: Dialect = OPENAI) -> dict[str, Any]:
+        wanted = ResponseFormat(text, "my answer!")
+        found: dict[str, Any] = chat_body(asked(response_format=wanted), dialect)["response_format"]["json_schema"]
+        return found
+
+    assert schema(STRICT) == {"name": "my_answer_", "schema": json.loads(STRICT), "strict": True}
+    assert schema(LOOSE) == {"name": "my_answer_", "schema": json.loads(LOOSE)}
+    assert "strict" not in schema(STRICT, replace(OPENAI, strict_schemas=False))
+    json_object = chat_body(asked(response_format=ResponseFormat(json_object=True)), OPENAI)
+    assert json_object["response_format"] == {"type": "json_object"}
+
+
+@pytest.mark.parametrize(
+    ("change", "strict"),
+    [
+        ({}, True),
+        ({"properties": {"a": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}, True),
+        ({"properties": {"a": {"type": "object", "properties": {}, "additionalProperties": False}}}, True),
+        ({"properties": {"a": {"type": "object", "properties": {}}}}, False),
+        (
+            {"properties": {"a": {"type": "array", "items": {"$ref": "#/$defs/x"}}}, "$defs": {"x": {"oneOf": []}}},
+            False,
+        ),
+        ({"required": []}, False),
+        ({"additionalProperties": True}, False),
+        ({"anyOf": []}, False),
+        ({"type": "array"}, False),
+        ({"properties": {"a": True}}, False),
+    ],
+)
+def test_what_strict_mode_asks_of_a_schema(change: dict[str, Any], strict: bool) -> None:
+    assert is_strict({**json.loads(STRICT), **change}) is strict
+
+
+def test_a_schema_of_any_depth_is_judged_and_a_schema_that_is_no_object_refused() -> None:
+    deep: dict[str, Any] = json.loads(STRICT)
+    for _ in range(200):
+        deep = {"type": "object", "properties": {"a": deep}, "required": ["a"], "additionalProperties": False}
+    assert not is_strict(deep)
+    for text in ("[]", "{", "7", "[" * 5000):
+        with pytest.raises(ProviderError) as caught:
+            chat_body(asked(response_format=ResponseFormat(text)), OPENAI)
+        assert caught.value.error_class is ErrorClass.INVALID_REQUEST
+
+
+def test_sampling_goes_along_but_not_where_a_reasoning_model_refuses_it() -> None:
+    sampling = Sampling(0.2, 0.9, ("END",), 7, ReasoningEffort.LOW)
+    body = chat_body(replace(asked(sampling=sampling), model=model("gpt-4.1")), OPENAI)
+    expected = {"temperature": 0.2, "top_p": 0.9, "stop": ["END"], "seed": 7, "reasoning_effort": "low"}
+    assert {name: body[name] for name in expected} == expected
+    body = chat_body(replace(asked(sampling=sampling), model=model("gpt-5-mini")), OPENAI)
+    assert "temperature" not in body
+    assert "top_p" not in body
+    assert body["seed"] == 7
+    plain = replace(model("gpt-4.1"), capabilities=frozenset())
+    assert "reasoning_effort" not in chat_body(replace(asked(sampling=sampling), model=plain), OPENAI)
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "word", "refuses"),
+    [
+        ("gpt-5", ReasoningEffort.NONE, "minimal", True),
+        ("gpt-5-nano-2025-08-07", ReasoningEffort.HIGH, "high", True),
+        ("gpt-5.1", ReasoningEffort.NONE, "none", False),
+        ("gpt-5.5-mini", ReasoningEffort.MEDIUM, "medium", True),
+        ("gpt-5-chat-latest", ReasoningEffort.LOW, "low", False),
+        ("gpt-6-sol", ReasoningEffort.NONE, "none", False),
+        ("o3", ReasoningEffort.NONE, "low", True),
+        ("gpt-4o", ReasoningEffort.NONE, "none", False),
+        ("qwen3-8b", ReasoningEffort.NONE, "none", False),
+    ],
+)
+def test_an_effort_has_the_word_that_the_model_knows(
+    name: str, effort: ReasoningEffort, word: str, refuses: bool
+) -> None:
+    assert (effort_word(name, effort), refuses_sampling(name, effort)) == (word, refuses)
+
+
+def test_options_are_merged_last() -> None:
+    options = {"max_completion_tokens": 5, "logit_bias": {"1": 2}}
+    body = chat_body(replace(asked(), options=options), OPENAI)
+    assert (body["max_completion_tokens"], body["logit_bias"]) == (5, {"1": 2})
+    assert responses_body(replace(asked(), options={"store": True}), OPENAI)["store"] is True
+
+
+def groq(name: str = "openai/gpt-oss-120b", **changes: Any) -> dict[str, Any]:
+    return groq_body(replace(asked(**changes), model=model(name, "groq")))
+
+
+def test_groq_is_asked_for_parsed_reasoning_in_its_own_words() -> None:
+    body = groq(sampling=Sampling(reasoning_effort=ReasoningEffort.NONE))
+    assert (body["reasoning_format"], body["reasoning_effort"]) == ("parsed", "low")
+    assert "stream_options" not in body
+    assert (
+        groq("qwen/qwen3-32b", sampling=Sampling(reasoning_effort=ReasoningEffort.HIGH))["reasoning_effort"]
+        == "default"
+    )
+    assert (
+        groq("qwen/qwen3-32b", sampling=Sampling(reasoning_effort=ReasoningEffort.NONE))["reasoning_effort"] == "none"
+    )
+    assert "reasoning_effort" not in groq("llama-3.3", sampling=Sampling(reasoning_effort=ReasoningEffort.HIGH))
+    hidden = groq_body(replace(asked(), options={"include_reasoning": False}))
+    assert "reasoning_format" not in hidden
+
+
+def test_groq_gives_a_schema_and_a_stream_only_apart() -> None:
+    body = groq(response_format=ResponseFormat(STRICT))
+    assert "stream" not in body
+    assert "strict" not in body["response_format"]["json_schema"]
+
+
+def test_responses_says_the_same_in_its_own_form() -> None:
+    tools = (Tool("f", "Does f.", ""),)
+    request: dict[str, Any] = {
+        "tools": tools,
+        "tool_choice": ToolChoice(ToolMode.NAMED, "f", disable_parallel=True),
+        "response_format": ResponseFormat(STRICT, "x"),
+        "sampling": Sampling(temperature=0.5, stop=("END",), seed=1, reasoning_effort=ReasoningEffort.LOW),
+    }
+    document = Blob("application/pdf", uri="https://x/y.pdf")
+    body = responses_body(
+        asked(message(Role.USER, Text("see"), PNG, document, Blob("application/pdf", b"%", name="a.pdf")), **request),
+        OPENAI,
+    )
+    assert body["input"][0]["content"] == [
+        {"type": "input_text", "text": "see"},
+        {"type": "input_image", "detail": "auto", "image_url": PNG_URI},
+        {"type": "input_file", "file_url": "https://x/y.pdf"},
+        {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JQ=="},
+    ]
+    assert body["tools"][0]["strict"] is False
+    assert body["tool_choice"] == {"type": "function", "name": "f"}
+    assert body["parallel_tool_calls"] is False
+    assert body["text"]["format"] == {"type": "json_schema", "name": "x", "schema": json.loads(STRICT), "strict": True}
+    assert body["reasoning"] == {"effort": "low"}
+    assert "stop" not in body
+    assert "seed" not in body
+    assert responses_body(replace(asked(), max_output_tokens=1), OPENAI)["max_output_tokens"] == 16
+    with pytest.raises(ProviderError):
+        responses_body(asked(message(Role.USER, Blob("audio/wav", b"x"))), OPENAI)
