@@ -6,6 +6,7 @@ Prometheus listener 150 ms; a sidecar without them pays nothing.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -89,6 +90,8 @@ def build_telemetry(settings: TelemetrySettings, clock: Clock, processors: Seque
 
     Raises ValueError where the endpoint makes no sense, with a sentence for the operator.
     """
+    # The SDK logs a line for each failure, with a caller's malformed headers in it; Losses counts instead.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     meters = Meters(__version__, clock.unix_s)
     spans = metrics = None
     resource = _resource(settings) if settings.otlp_endpoint or processors else None

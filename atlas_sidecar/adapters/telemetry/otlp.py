@@ -3,7 +3,8 @@
 Rules kept here:
 - The SDK's batch processor and exporters do the work, in their thread. At most MAX_WAITING spans wait for it; what
   comes beyond is counted and dropped.
-- An unreachable collector costs a counter and at most one log line a minute: the SDK's own lines are silenced.
+- An unreachable collector costs a counter and at most one log line a minute: the SDK's own
+  lines are silenced (export.py).
 - Closing flushes, and takes no longer than it is told.
 """
 
@@ -14,6 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.metrics import export as sdk
@@ -33,6 +35,7 @@ BATCH: Final = 512
 SEND_EVERY_S: Final = 2.0
 EXPORT_TIMEOUT_S: Final = 5
 METRICS_EVERY_S: Final = 30.0
+GIVE_UP_S: Final = 1.0
 GIVE_UP_AFTER: Final = 3  # metrics that an endpoint refused in a row, while it takes the spans
 LOG_EVERY_S: Final = 60.0
 
@@ -123,10 +126,10 @@ class BoundedProcessor(BatchSpanProcessor):
             async with asyncio.timeout(timeout_s):
                 await done.wait()
         except TimeoutError:
-            self._exporter.shutdown()
-            waiting = self._taken - self._exporter.done
-            if waiting:
-                self._losses.add("spans", waiting)
+            self._exporter.shutdown()  # from here on every batch fails at once, and is counted
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GIVE_UP_S):
+                    await done.wait()
 
 
 class MetricsSender:
@@ -221,7 +224,6 @@ def _set(names: Sequence[str], values: Sequence[str]) -> dict[str, str]:
 
 def span_exporter(endpoint: Endpoint) -> SpanExporter:
     """Return the SDK's exporter for spans; raises ImportError where OTLP over HTTP is not installed."""
-    silence_the_sdk()
     if endpoint.over_http:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http  # noqa: PLC0415
 
@@ -241,7 +243,3 @@ def metric_exporter(endpoint: Endpoint) -> sdk.MetricExporter:
 
     return Grpc(endpoint=endpoint.metrics_url, timeout=EXPORT_TIMEOUT_S)
 
-
-def silence_the_sdk() -> None:
-    """Keep the SDK from logging a line for every failure: `Losses` counts them and says so once a minute."""
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)

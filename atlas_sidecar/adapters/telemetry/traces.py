@@ -69,6 +69,7 @@ class RecordedRequest:
         self._start_ns = call.now_ns()
         self._role = s.OTHER  # until selection has named a configured one: a caller's text is no label
         self._hop: RecordedHop | None = None
+        self._skips: set[tuple[str, str]] = set()
 
     @property
     def trace_id(self) -> str:
@@ -105,9 +106,12 @@ class RecordedRequest:
             self._call.waited(self._call.root.context, seconds, why)
 
     def skipped(self, model: ModelRef, rejection: Rejection | None, detail: str) -> None:
-        """Record that a model was passed over without being asked."""
+        """Record that a model was passed over without being asked; once for each reason."""
         call = self._call
         label = rejection.name.lower() if rejection is not None else "unknown"
+        if (model.id, label) in self._skips:
+            return
+        self._skips.add((model.id, label))
         call.meters.skipped(label)
         if call.spans is None or call.root is None:
             return
