@@ -198,9 +198,10 @@ class Chain:
         yield Batch(step.hop, [*opening, self._story.complete(hop, run.finished, answer)])
 
     def _learn(self, hop: Hop, finished: Finished) -> None:
-        call, model_id = self._call, hop.target.model.ref.id
-        self._tools.learning.observe(call.decision.role, model_id, call.need.input_tokens, finished.usage)
-        self._tools.snapshots.remember(call.request.requirements.session_id, model_id)
+        call, model = self._call, hop.target.model
+        estimable = not call.request.provider_options
+        self._tools.learning.observe(call.decision.role, model, call.need, finished.usage, estimable=estimable)
+        self._tools.snapshots.remember(call.request.requirements.session_id, model.ref.id)
 
     def _answer_for(self, hop: Hop) -> Answer:
         kind = hop.target.model.provider_kind
@@ -262,7 +263,7 @@ class Chain:
     def _need_of(self, model: Model) -> Need:
         """Return the need in this model's own tokens, as its answers taught us to count them."""
         need = self._call.need
-        tokens = self._tools.learning.calibrated(model.ref.id, need.input_tokens)
+        tokens = self._tools.learning.calibrated(model, need)
         return need if tokens == need.input_tokens else replace(need, input_tokens=tokens)
 
     def _money_left(self) -> int | None:

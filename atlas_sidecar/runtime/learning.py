@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from atlas_sidecar.core.calibration import Calibration
 from atlas_sidecar.core.expected_output import ExpectedOutput
-from atlas_sidecar.core.types import Usage
+from atlas_sidecar.core.types import Model, Need, Usage
 
 
 class Learning:
@@ -18,14 +18,15 @@ class Learning:
         self._outputs: dict[str, ExpectedOutput] = {}
         self._calibrations: dict[str, Calibration] = {}
 
-    def observe(self, role: str, model_id: str, estimated_input_tokens: int, usage: Usage) -> None:
-        """Take in what an answer reported; `estimated_input_tokens` is the uncalibrated estimate."""
+    def observe(self, role: str, model: Model, need: Need, usage: Usage, *, estimable: bool = True) -> None:
+        """Take in what an answer reported; `need` holds the uncalibrated estimate.
+
+        `estimable` False: the request had parts that no estimate sees (hosted tools), so it teaches nothing.
+        """
         if usage.output_tokens is not None:
             self._outputs.setdefault(role, ExpectedOutput()).observe(usage.total_output_tokens)
-        if usage.input_tokens is not None:
-            self._calibrations.setdefault(model_id, Calibration()).observe(
-                estimated_input_tokens, usage.total_input_tokens
-            )
+        if usage.input_tokens is not None and estimable:
+            self._calibration(model).observe(need.input_tokens, usage.total_input_tokens, need.capabilities)
 
     def expected_output_tokens(self, role: str) -> int:
         """Return how many tokens an answer of this role usually has."""
@@ -35,7 +36,12 @@ class Learning:
         """Return how many tokens to reserve where the caller set no cap: the p95; None while too little is known."""
         return self._outputs.setdefault(role, ExpectedOutput()).p95_tokens
 
-    def calibrated(self, model_id: str, estimated_input_tokens: int) -> int:
-        """Return the estimate corrected by what this model reported so far."""
-        calibration = self._calibrations.get(model_id)
-        return estimated_input_tokens if calibration is None else calibration.apply(estimated_input_tokens)
+    def calibrated(self, model: Model, need: Need) -> int:
+        """Return the estimate corrected by what is known of this model's kind, and by what it reported so far."""
+        return self._calibration(model).apply(need.input_tokens, need.capabilities)
+
+    def _calibration(self, model: Model) -> Calibration:
+        calibration = self._calibrations.get(model.ref.id)
+        if calibration is None:
+            calibration = self._calibrations[model.ref.id] = Calibration(model.provider_kind)
+        return calibration
