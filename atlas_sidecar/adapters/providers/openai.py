@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any, Final
 
 import msgspec
-import yarl
 
 from atlas_sidecar.adapters.providers.openai_errors import openai_taxonomy
 from atlas_sidecar.adapters.providers.openai_responses_answer import ResponsesDecoder
@@ -66,7 +65,7 @@ class OpenAIProvider:
         self._sdk = SdkClient(
             settings, self._base_url, self._taxonomy, functools.partial(build, settings, self._base_url)
         )
-        own_server = self._azure or (yarl.URL(self._base_url).host or "").endswith(("openai.com", "azure.com"))
+        own_server = self._azure or self._sdk.address[0].endswith(("openai.com", "azure.com"))
         field = "max_completion_tokens" if own_server else "max_tokens"
         self._dialect = Dialect(settings.extra.get("max_tokens_field", field), effort_word, refuses_sampling)
         self._responses = settings.wire == "responses"

@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
-
-import yarl
+from urllib.parse import urlsplit
 
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, cause_of, fault_of_body
@@ -53,8 +52,7 @@ class SdkClient:
         self._road = Road(settings, base_url)
         self._sdk: Sdk | None = None
         self._opening = asyncio.Lock()
-        url = yarl.URL(base_url)
-        self.address = (url.host or "", url.port or 0)
+        self.address = host_and_port(base_url)
 
     @property
     def has_credentials(self) -> bool:
@@ -127,6 +125,15 @@ class SdkClient:
 
     def _errors(self, sdk: Sdk) -> _Errors:
         return _Errors(sdk, self._taxonomy)
+
+
+def host_and_port(url: str) -> tuple[str, int]:
+    """Return where a base URL leads, with the scheme's port when it names none; ("", 0) for what is no URL."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    except ValueError:
+        return "", 0
 
 
 class _Errors:

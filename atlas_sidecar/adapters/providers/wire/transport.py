@@ -10,25 +10,29 @@ Rules kept here:
 - `close()` is immediate: an unfinished answer closes its connection, a finished one gives it back.
 - An error answer (status >= 400) is read here, at most 64 KiB and 5 seconds of it.
 
+- aiohttp takes 0.3 s of CPU to import: that happens in `Road.open()`, in a thread, long after this module's import.
+
 SDKs are on two generations of one library (`httpx`, `httpx2`), so the classes are made for the module that is given.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ssl
+import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator
 from functools import cache
 from types import ModuleType
-from typing import Any, Final
-
-import aiohttp
-import yarl
+from typing import TYPE_CHECKING, Any, Final
 
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.errors import MAX_ERROR_BODY_BYTES
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 BODY_EXTENSION: Final = "atlas_body"
 CONNECTION_CUT: Final = "connection_cut"  # the code of a ProviderError that a body raised
@@ -53,7 +57,7 @@ class Body:
         """Return all bytes that are there, waiting for the first; b"" at the end. Raises ProviderError when cut."""
         try:
             return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+        except _failures() as error:
             raise connection_error(error, self._provider, code=CONNECTION_CUT) from None
 
     async def read_all(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
@@ -118,7 +122,7 @@ async def _read_error_body(body: Body) -> bytes:
 def connection_error(error: BaseException, provider: str, code: str = "") -> ProviderError:
     """Return the ProviderError of a transport failure; the message names its kind, never an address or a body."""
     why, named = "the connection failed", "connection_failed"
-    for kinds, text, name in _CONNECTION_ERRORS:
+    for kinds, text, name in _connection_errors():
         if isinstance(error, kinds):
             why, named = text, name
             break
@@ -127,23 +131,36 @@ def connection_error(error: BaseException, provider: str, code: str = "") -> Pro
     return failure
 
 
-_CONNECTION_ERRORS: Final[tuple[tuple[tuple[type[BaseException], ...], str, str], ...]] = (
-    ((aiohttp.ConnectionTimeoutError,), "connecting took too long", "connect_timeout"),
-    ((aiohttp.ClientConnectorCertificateError,), "its TLS certificate is not trusted", "tls_certificate"),
-    ((aiohttp.ClientConnectorSSLError, ssl.SSLError), "the TLS handshake failed", "tls_failed"),
-    ((aiohttp.ClientConnectorDNSError,), "its host name does not resolve", "dns_failed"),
-    ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), "the proxy failed", "proxy_failed"),
-    ((aiohttp.ClientConnectorError,), "it cannot be connected to", "connect_failed"),
-    (
-        (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError),
-        "it closed the connection",
-        "reset",
-    ),
-    ((aiohttp.InvalidURL,), "its address is not a URL", "invalid_url"),
-    ((aiohttp.ClientPayloadError,), "the answer was cut", "connection_cut"),
-    ((aiohttp.ClientResponseError,), "its answer is not HTTP", "not_http"),
-    ((TimeoutError,), "connecting took too long", "connect_timeout"),
-)
+@cache
+def _connection_errors() -> tuple[tuple[tuple[type[BaseException], ...], str, str], ...]:
+    """Return aiohttp's errors, the special ones first, each with its sentence and its code."""
+    import aiohttp  # noqa: PLC0415 - loaded by now
+
+    return (
+        ((aiohttp.ConnectionTimeoutError,), "connecting took too long", "connect_timeout"),
+        ((aiohttp.ClientConnectorCertificateError,), "its TLS certificate is not trusted", "tls_certificate"),
+        ((aiohttp.ClientConnectorSSLError, ssl.SSLError), "the TLS handshake failed", "tls_failed"),
+        ((aiohttp.ClientConnectorDNSError,), "its host name does not resolve", "dns_failed"),
+        ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), "the proxy failed", "proxy_failed"),
+        ((aiohttp.ClientConnectorError,), "it cannot be connected to", "connect_failed"),
+        (
+            (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError),
+            "it closed the connection",
+            "reset",
+        ),
+        ((aiohttp.InvalidURL,), "its address is not a URL", "invalid_url"),
+        ((aiohttp.ClientPayloadError,), "the answer was cut", "connection_cut"),
+        ((aiohttp.ClientResponseError,), "its answer is not HTTP", "not_http"),
+        ((TimeoutError,), "connecting took too long", "connect_timeout"),
+    )
+
+
+@cache
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what a connection raises when it fails."""
+    import aiohttp  # noqa: PLC0415 - loaded by now
+
+    return (aiohttp.ClientError, OSError)  # ssl.SSLError and TimeoutError are OSErrors
 
 
 def ssl_context(ca_file: str | None) -> ssl.SSLContext:
@@ -160,9 +177,9 @@ def ssl_context(ca_file: str | None) -> ssl.SSLContext:
 
 def proxy_for(url: str) -> str | None:
     """Return the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for a URL, None for a direct connection."""
-    parts = yarl.URL(url)
+    parts = urllib.parse.urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
-    if not proxy or not parts.host or urllib.request.proxy_bypass(parts.host):
+    if not proxy or not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 
@@ -175,13 +192,14 @@ class Road:
         self._settings = settings
         self._proxy = proxy_for(base_url)
         self._headers = {name.lower(): value for name, value in settings.headers.items()}
-        self._timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=settings.connect_timeout_s)
         self._session: aiohttp.ClientSession | None = None
         self.drains: set[asyncio.Task[None]] = set()
 
     async def send(self, method: str, url: str, headers: Any, body: Any) -> aiohttp.ClientResponse:
         """Send one request; return its answer at the head. Raises ProviderError (TEMPORARY)."""
         session = self._session or await self.open()
+        import yarl  # noqa: PLC0415 - loaded by now, with aiohttp
+
         sent = {name: value for name, value in headers.items() if name not in _NOT_SENT}
         sent["accept-encoding"] = "identity"  # a compressed stream would wait for its blocks
         sent.update(self._headers)
@@ -194,11 +212,11 @@ class Road:
                 allow_redirects=False,
                 proxy=self._proxy,
             )
-        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+        except _failures() as error:
             raise connection_error(error, self.provider) from None
 
     async def open(self) -> aiohttp.ClientSession:
-        """Make the session. Reading certificates takes tens of milliseconds: in a thread. Idempotent.
+        """Import aiohttp, read the certificates (both in a thread) and make the session. Idempotent.
 
         Raises ProviderError when `ca_file` cannot be read.
         """
@@ -206,11 +224,12 @@ class Road:
             return self._session
         try:
             context = await asyncio.to_thread(ssl_context, self._settings.ca_file)
+            aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
         except OSError as error:  # ssl.SSLError is one
             raise ProviderError(
                 ErrorClass.OTHER, f"{self.provider}: its ca_file cannot be used", code=type(error).__name__
             ) from None
-        if self._session is None:
+        if self._session is None:  # still
             connector = aiohttp.TCPConnector(
                 limit=0,  # bounded above us: by max_streams
                 keepalive_timeout=_KEEP_ALIVE_S,
@@ -218,7 +237,7 @@ class Road:
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                timeout=self._timeout,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=2**18,
             )
