@@ -59,6 +59,7 @@ def test_what_just_fits_the_window_fits_and_an_output_cap_counts_no_further_than
     assert against(model(window=3_000), asked=need(2_500)) is None
     assert against(model(window=3_000, max_output=800), asked=need(2_200, 5_000)) is None
     assert against(model(window=900, max_output=400), asked=need(500)) is None
+    assert against(model(window=1_050_000, max_input=922_000), asked=need(922_000)) is None
 
 
 def test_after_context_too_long_only_a_larger_window_will_do() -> None:

@@ -148,6 +148,17 @@ def test_price_counts_for_hard_work_as_far_as_the_fair_share_does_not_carry_the_
     assert candidate(roomy, "a").cost_efficiency == 10
 
 
+def test_a_model_that_only_the_headroom_rejects_still_counts_when_prices_are_compared() -> None:
+    role = targets(model("a", cost=price(100)), model("b", cost=price(10)), model("c", cost=price(1)))
+    roomy = decide(role, snapshot(budget=BudgetState(USD, USD, USD)), LOW)
+    tight = decide(role, snapshot(budget=BudgetState(USD, USD, USD // 2)), LOW)
+    assert candidate(tight, "a").rejection is Rejection.BUDGET
+    assert candidate(roomy, "a").rejection is None
+    assert candidate(tight, "b").score == candidate(roomy, "b").score
+    without = decide(role, requirements=Requirements(exclude_models=("a",)), weights=LOW)
+    assert candidate(without, "b").cost_efficiency == 0 < candidate(tight, "b").cost_efficiency
+
+
 def test_scarcity_does_not_move_the_pick_to_a_dearer_model_whose_score_merely_falls_more_slowly() -> None:
     weights = Weights(0.5, 0.0, 0.4, 0.0, 0.0)
     dear = model("dear", reasoning=10, cost=price(10))
