@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from atlas_sidecar.adapters.budget_client import BudgetClientSettings, GrpcBudgetGateway
 from atlas_sidecar.adapters.clock import SystemClock
 from atlas_sidecar.adapters.prices import GenaiPrices
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
@@ -151,3 +152,16 @@ def budget_settings(configuration: Configuration, sidecar_id: str) -> BudgetSett
         sidecar_id=budget.sidecar_id or sidecar_id,
         partition_open=budget.on_partition == "open",
     )
+
+
+def budget_gateway(configuration: Configuration, clock: SystemClock) -> GrpcBudgetGateway | None:
+    """Return the way to the budget service, None when this sidecar keeps the books alone."""
+    budget = configuration.settings.budget
+    if not budget.service:
+        return None
+    token = FileSecret(budget.token_file, clock.monotonic_s) if budget.token_file else FixedSecret(None)
+    settings = BudgetClientSettings(target=budget.service, token=token)
+    if budget.tls is not None:
+        files = {"ca_file": budget.tls.ca_file, "cert_file": budget.tls.cert_file, "key_file": budget.tls.key_file}
+        settings = BudgetClientSettings(target=budget.service, token=token, tls=True, **files)
+    return GrpcBudgetGateway(settings)

@@ -14,18 +14,20 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from atlas_sidecar import __version__
+from atlas_sidecar.adapters.boot import boottime_s
 from atlas_sidecar.adapters.clock import SystemClock
 from atlas_sidecar.adapters.spend_log import DiskSpendLog
-from atlas_sidecar.app.build import Builder, budget_settings, health_settings
+from atlas_sidecar.app import telemetry as telemetry_parts
+from atlas_sidecar.app.build import Builder, budget_gateway, budget_settings, health_settings
 from atlas_sidecar.app.live import Live
 from atlas_sidecar.app.places import host_name, spend_log_directory
 from atlas_sidecar.config import Configuration
-from atlas_sidecar.ports import BudgetGateway, SpendLogError, Telemetry
+from atlas_sidecar.ports import SpendLogError
 from atlas_sidecar.runtime.budget import Budget
 from atlas_sidecar.runtime.chain import ChainTools
 from atlas_sidecar.runtime.health import Health
@@ -37,6 +39,9 @@ from atlas_sidecar.server.health_reply import SidecarReport
 from atlas_sidecar.server.host import Host, HostError, HostSettings
 from atlas_sidecar.server.router_service import Admission, RouterService
 from atlas_sidecar.server.tls import TlsFiles
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
 
 _log: Final = logging.getLogger(__name__)
 DRAIN_GRACE_S: Final = 25.0  # Kubernetes kills after 30 s, and the books want a few of them
@@ -52,19 +57,27 @@ class Sidecar:
     """One sidecar in this process: `start`, then `close`."""
 
     def __init__(
-        self, configuration: Configuration, environ: Mapping[str, str], telemetry: Telemetry, clock: SystemClock
+        self,
+        configuration: Configuration,
+        environ: Mapping[str, str],
+        clock: SystemClock,
+        processors: Sequence[SpanProcessor] = (),
     ) -> None:
         self._clock = clock
-        self._telemetry = telemetry
         self._started_s = clock.monotonic_s()
         settings = configuration.settings
-        directory = spend_log_directory(configuration, environ)
         sidecar_id = settings.budget.sidecar_id or host_name()
-        gateway = budget_gateway(configuration)
-        log = DiskSpendLog(directory, sidecar_id=sidecar_id, local=gateway is None)
-        self.budget = Budget(budget_settings(configuration, sidecar_id), clock, log, gateway)
+        try:
+            telemetry = telemetry_parts.build(configuration, clock, processors)
+        except ValueError as error:
+            raise StartError(f"telemetry: {error}") from None
+        self.telemetry = telemetry
+        gateway = budget_gateway(configuration, clock)
+        log = DiskSpendLog(spend_log_directory(configuration, environ), sidecar_id=sidecar_id, local=gateway is None)
+        self.budget = Budget(budget_settings(configuration, sidecar_id), clock, log, gateway, boottime_s)
         self.health = Health(clock, (), {}, health_settings(configuration))
         self.live = Live(configuration, Builder(clock), self.health)
+        telemetry.watch(self.health.report, self.budget.health)
         self._admission = Admission(settings.limits.max_streams, settings.limits.max_in_flight_bytes)
         learning = Learning()
         snapshots = Snapshots(self.health, self.budget, learning, clock)
@@ -77,12 +90,22 @@ class Sidecar:
     async def start(self) -> tuple[tuple[str, ...], str]:
         """Become SERVING and return the addresses; what is heavy follows in the background. Raises StartError."""
         try:
+            await self._start_metrics()
             await self.budget.start()
-            addresses = await self.host.start()
+            return await self.host.start()
         except (SpendLogError, HostError) as error:
             await self.budget.close()
+            await self.telemetry.close()
             raise StartError(str(error)) from None
-        return addresses
+
+    async def _start_metrics(self) -> None:
+        try:
+            await self.telemetry.start()
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise HostError(f"metrics_listen: cannot listen there: {why}") from None
+        if self.telemetry.metrics_address:
+            _log.info("metrics on http://%s/metrics", self.telemetry.metrics_address)
 
     def spawn(self, work: Coroutine[Any, Any, None], on_failure: Callable[[], None]) -> None:
         """Run work in the background; `on_failure` is called when it ends by an exception."""
@@ -110,6 +133,7 @@ class Sidecar:
         await self.health.close()
         await self.live.close()
         await self.budget.close()
+        await self.telemetry.close()
         return finished
 
     def report(self) -> SidecarReport:
@@ -128,14 +152,6 @@ class Sidecar:
         )
 
 
-def budget_gateway(configuration: Configuration) -> BudgetGateway | None:
-    """Return the way to the budget service, None when none is configured."""
-    budget = configuration.settings.budget
-    if not budget.service:
-        return None
-    raise StartError("budget.service is not supported yet")
-
-
 def _host_settings(configuration: Configuration) -> HostSettings:
     settings = configuration.settings
     tls = None
@@ -147,13 +163,10 @@ def _host_settings(configuration: Configuration) -> HostSettings:
 
 
 async def serve(
-    configuration: Configuration,
-    load: Callable[[], Configuration],
-    telemetry: Telemetry,
-    announce: Callable[[str], None],
+    configuration: Configuration, load: Callable[[], Configuration], clock: SystemClock, announce: Callable[[str], None]
 ) -> int:
     """Serve until a signal; return the exit status. `announce` gets the line for stdout. Raises StartError."""
-    sidecar = Sidecar(configuration, os.environ, telemetry, SystemClock())
+    sidecar = Sidecar(configuration, os.environ, clock)
     stop, broken = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     addresses, health_address = await sidecar.start()

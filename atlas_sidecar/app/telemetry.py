@@ -1,0 +1,49 @@
+"""Telemetry and the log, as the configuration wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from atlas_sidecar.adapters.clock import SystemClock
+from atlas_sidecar.adapters.secrets import FileSecret
+from atlas_sidecar.adapters.telemetry.export import Telemetry, TelemetrySettings, build_telemetry
+from atlas_sidecar.adapters.telemetry.logs import configure_logging
+from atlas_sidecar.app.places import host_name
+from atlas_sidecar.config import Configuration
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
+
+
+def set_up_log(configuration: Configuration, clock: SystemClock) -> None:
+    """Send every logger's lines to stderr, without the keys that are configured."""
+    configure_logging(configuration.settings.log_level, secrets=known_secrets(configuration, clock))
+
+
+def build(configuration: Configuration, clock: SystemClock, processors: Sequence[SpanProcessor] = ()) -> Telemetry:
+    """Return telemetry by the configuration; raises ValueError where the endpoint makes no sense."""
+    settings = configuration.settings
+    return build_telemetry(
+        TelemetrySettings(
+            otlp_endpoint=settings.telemetry.otlp_endpoint,
+            sample_ratio=settings.telemetry.sample_ratio,
+            capture_content=settings.telemetry.capture_content,
+            metrics_listen=settings.metrics_listen,
+            instance_id=settings.budget.sidecar_id or host_name(),
+        ),
+        clock,
+        processors,
+    )
+
+
+def known_secrets(configuration: Configuration, clock: SystemClock) -> Callable[[], list[str]]:
+    """Return who knows the keys of now, those in files included."""
+    fixed = [key.secret.get_secret_value() for key in configuration.keys.values() if key.secret is not None]
+    paths = {key.file for key in configuration.keys.values() if key.file}
+    files = [FileSecret(path, clock.monotonic_s) for path in sorted(paths)]
+
+    def now() -> list[str]:
+        return fixed + [key for file in files if (key := file())]
+
+    return now
