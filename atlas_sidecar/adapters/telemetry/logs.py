@@ -25,6 +25,7 @@ REQUESTS: Final = logging.getLogger("atlas_sidecar.request")
 REDACTED: Final = "[redacted]"
 MAX_LINE: Final = 16_384  # characters of one message, traceback included
 _FIELDS: Final = "atlas_fields"
+_DIM, _RED, _YELLOW, _PLAIN = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
 _encode: Final = msgspec.json.Encoder().encode
 _AFTER_A_WORD: Final = re.compile(
     r"((?:proxy-)?authorization|x-api-key|x-goog-api-key|api[-_]?key|x-amz-security-token|cookie|password|secret)"
@@ -136,7 +137,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class HumanFormatter(logging.Formatter):
-    """A line for people: time, level, message."""
+    """A line for people on a terminal: time, level where it matters, message."""
 
     def __init__(self, scrub: Callable[[str], str]) -> None:
         super().__init__()
@@ -145,9 +146,12 @@ class HumanFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         fields = getattr(record, _FIELDS, None)
-        text = _sentence(fields) if fields is not None else f"{record.name}: {_message(record)}"
+        text = _sentence(fields) if fields is not None else _message(record)
+        if record.levelno >= logging.WARNING:
+            colour = _RED if record.levelno >= logging.ERROR else _YELLOW
+            text = f"{colour}{record.levelname.lower()}{_PLAIN} {text}"
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        return self._scrub(f"{clock} {record.levelname.lower():<7} {text}")
+        return self._scrub(f"{_DIM}{clock}{_PLAIN} {text}")
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
@@ -170,7 +174,8 @@ def configure_logging(level: str, stream: TextIO | None = None, secrets: Callabl
     for old in [one for one in root.handlers if isinstance(one, _Stderr)]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(level.upper())
+    root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level.upper()]))
+    logging.getLogger("atlas_sidecar").setLevel(level.upper())  # debug is ours: the libraries' would drown it
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)

@@ -242,4 +242,3 @@ def metric_exporter(endpoint: Endpoint) -> sdk.MetricExporter:
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as Grpc  # noqa: PLC0415
 
     return Grpc(endpoint=endpoint.metrics_url, timeout=EXPORT_TIMEOUT_S)
-
