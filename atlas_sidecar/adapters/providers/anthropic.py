@@ -40,11 +40,12 @@ _CREDENTIAL_ERRORS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Sdk:
-    """What `open()` made. `credential_errors`: what the platform's own library raises when it finds no credentials."""
+    """What `open()` made. `errors`: what a request raises; among them `credential_errors` of the platform's library."""
 
     module: Any
     httpx: Any
     client: Any
+    errors: tuple[type[BaseException], ...]
     credential_errors: tuple[type[BaseException], ...]
 
 
@@ -109,8 +110,8 @@ class AnthropicProvider:
         self._use_key(sdk.client)
         try:
             response = await sdk.client.get("/v1/models?limit=1", cast_to=sdk.httpx.Response)
-        except (sdk.module.AnthropicError, *sdk.credential_errors) as error:
-            raise self._failure(error) from None
+        except sdk.errors as error:
+            raise self._failure(sdk, error) from None
         return _rate_limit(response.headers)
 
     async def _send(self, call: ProviderCall, metadata: dict[str, Any]) -> Any:
@@ -137,8 +138,8 @@ class AnthropicProvider:
                 stream=True,  # the body stays unread, whatever it holds
                 stream_cls=sdk.module.AsyncStream,
             )
-        except (sdk.module.AnthropicError, *sdk.credential_errors) as error:
-            raise self._failure(error) from None
+        except sdk.errors as error:
+            raise self._failure(sdk, error) from None
         return _reframed(response) if self.kind == "anthropic-bedrock" else response
 
     def _use_key(self, client: Any) -> None:
@@ -150,16 +151,19 @@ class AnthropicProvider:
         elif key:
             setattr(client, "access_token" if self.kind == "anthropic-vertex" else "api_key", key)
 
-    def _failure(self, error: BaseException) -> ProviderError:
+    def _failure(self, sdk: _Sdk, error: BaseException) -> ProviderError:
         ours = cause_of(error)
         if ours is not None:
             return ours
         response = getattr(error, "response", None)
-        if response is None:
+        if response is not None:
+            headers, status = _with_request_id(response.headers), response.status_code
+            fault = fault_of_body(status, response.content)
+            return TAXONOMY.error(fault, http_status=status, headers=headers, now_unix_s=time.time())
+        if isinstance(error, sdk.credential_errors):
             return ProviderError(ErrorClass.AUTH, f"{self.name}: no credentials were found", code="no_credentials")
-        headers = _with_request_id(response.headers)
-        fault = fault_of_body(response.status_code, response.content)
-        return TAXONOMY.error(fault, http_status=response.status_code, headers=headers, now_unix_s=time.time())
+        name = type(error).__name__  # a key that is no header value, an address that is no URL
+        return ProviderError(ErrorClass.OTHER, f"{self.name}: the request could not be made ({name})", code=name)
 
     def _base_url(self) -> str:
         settings, extra = self._settings, self._settings.extra
@@ -209,7 +213,8 @@ class AnthropicProvider:
             client = module.AsyncAnthropicVertex(**{"region": "global", **places}, **common)
         else:
             client = module.AsyncAnthropic(api_key=settings.api_key() or "none", **common)
-        return _Sdk(module, httpx, client, errors)
+        raised = (module.AnthropicError, httpx.InvalidURL, TypeError, ValueError, *errors)
+        return _Sdk(module, httpx, client, raised, errors)
 
 
 def _rate_limit(headers: Mapping[str, str]) -> RateLimit | None:

@@ -39,10 +39,11 @@ _ANSWER: Final[ContextVar[list[Any]]] = ContextVar("google_answer")
 
 @dataclass(frozen=True, slots=True)
 class _Sdk:
-    """What `open()` made. `errors`: what the SDK and its authentication raise."""
+    """What `open()` made. `errors`: what a request raises; among them `credential_errors` of Google's library."""
 
     client: Any
     errors: tuple[type[BaseException], ...]
+    credential_errors: tuple[type[BaseException], ...]
 
 
 class GoogleProvider:
@@ -104,7 +105,7 @@ class GoogleProvider:
             try:
                 await sdk.client.aio.models.list(config={"page_size": 1, "http_options": {"headers": self._headers()}})
             except sdk.errors as error:
-                raise self._failure(error) from None
+                raise self._failure(sdk, error) from None
         return None
 
     async def _send(self, call: ProviderCall, metadata: dict[str, Any]) -> Any:
@@ -130,7 +131,7 @@ class GoogleProvider:
             # The SDK's own request, without its conversions: they would copy the prompt three times (docs: as above).
             await sdk.client._api_client.async_request_streamed("post", path, body, {"headers": headers})
         except sdk.errors as error:
-            raise self._failure(error) from None
+            raise self._failure(sdk, error) from None
         finally:
             _ANSWER.reset(token)
         return answer[0]
@@ -146,11 +147,14 @@ class GoogleProvider:
             raise ProviderError(ErrorClass.AUTH, f"{self.name}: there is no API key", code="no_credentials")
         return {"x-goog-api-key": key} if key else {}
 
-    def _failure(self, error: BaseException) -> ProviderError:
+    def _failure(self, sdk: _Sdk, error: BaseException) -> ProviderError:
         ours = cause_of(error)
         if ours is not None:
             return ours
-        return ProviderError(ErrorClass.AUTH, f"{self.name}: no credentials were found", code="no_credentials")
+        if isinstance(error, sdk.credential_errors):
+            return ProviderError(ErrorClass.AUTH, f"{self.name}: no credentials were found", code="no_credentials")
+        name = type(error).__name__  # a key that is no header value, an address that is no URL
+        return ProviderError(ErrorClass.OTHER, f"{self.name}: the request could not be made ({name})", code=name)
 
     def _base_url(self) -> str:
         if self._settings.base_url:
@@ -192,7 +196,8 @@ class GoogleProvider:
                 location=extra.get("location") or (None if settings.api_key() else "global"),
                 http_options=options,
             )
-        return _Sdk(made, (ProviderError, auth.GoogleAuthError, genai.errors.APIError, RuntimeError, ValueError))
+        raised = (ProviderError, genai.errors.APIError, httpx.InvalidURL, RuntimeError, TypeError, ValueError)
+        return _Sdk(made, (*raised, auth.GoogleAuthError), (auth.GoogleAuthError,))
 
 
 def _refuse(_request: Any) -> Any:
