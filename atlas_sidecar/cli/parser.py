@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
         description="Picks an LLM for each request of one agent pod, runs it, falls back, and keeps the books.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"atlas-sidecar {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -89,6 +90,7 @@ def _add(
         description=does[0].upper() + does[1:] + ".",
         epilog=more,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # --sim for --simulate today would be another option's prefix tomorrow
     )
     command.set_defaults(run=run)
     return command
@@ -184,8 +186,17 @@ def _budget(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = commands.add_parser("budget", help="the central budget service: serve, show, set, spend")
     below = command.add_subparsers(dest="budget_command", metavar="COMMAND", required=True)
     serve = _add(below, "serve", "serve the central budget service", _lazily("budget", "serve"))
-    serve.add_argument("--database", metavar="URL", help="sqlite:///PATH or postgresql://USER@HOST/DB")
-    serve.add_argument("--listen", metavar="ADDR", help=f"HOST:PORT; default: {_BUDGET_TARGET}")
+    serve.add_argument(
+        "--database", metavar="URL", help="sqlite:///PATH or postgresql://USER@HOST/DB; default: ATLAS_BUDGET_DATABASE"
+    )
+    help_listen = f"HOST:PORT or unix:/PATH; may be repeated; default: {_BUDGET_TARGET}"
+    serve.add_argument("--listen", metavar="ADDR", action="append", help=help_listen)
+    serve.add_argument("--metrics-listen", metavar="ADDR", default="", help="Prometheus, HOST:PORT")
+    serve.add_argument("--token-file", metavar="FILE", help="who may call: bearer tokens, see the operator's guide")
+    serve.add_argument("--cert-file", metavar="FILE", help="PEM file with the server's certificate: use TLS")
+    serve.add_argument("--key-file", metavar="FILE", help="PEM file with its private key")
+    serve.add_argument("--client-ca-file", metavar="FILE", help="PEM file: clients need a certificate that it signed")
+    serve.add_argument("--insecure", action="store_true", help="allow TCP beyond loopback without TLS and tokens")
     budget_options.add_to(below, _lazily, lambda each: _target(each, "ATLAS_BUDGET_TARGET", _BUDGET_TARGET))
 
 

@@ -1,0 +1,39 @@
+"""`atlas-sidecar budget serve`: the central budget service."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from atlas_sidecar.app.budget import BudgetOptions, BudgetStartError, serve_budget
+from atlas_sidecar.cli.client import WRONG_USAGE
+from atlas_sidecar.cli.text import Style, note
+from atlas_sidecar.cli.usage import UsageError
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Serve until a signal; return the exit status."""
+    database = arguments.database or os.environ.get("ATLAS_BUDGET_DATABASE", "")
+    if not database:
+        raise UsageError(
+            "budget serve: which ledger? Give --database sqlite:///PATH/ledger.db or postgresql://USER@HOST/DB"
+        )
+    if (arguments.cert_file is None) != (arguments.key_file is None):
+        raise UsageError("budget serve: --cert-file and --key-file go together")
+    options = BudgetOptions(
+        database=database,
+        listen=tuple(arguments.listen or ()),
+        metrics_listen=arguments.metrics_listen,
+        token_file=arguments.token_file,
+        cert_file=arguments.cert_file,
+        key_file=arguments.key_file,
+        client_ca_file=arguments.client_ca_file,
+        insecure=arguments.insecure,
+    )
+    try:
+        serve_budget(options)
+    except BudgetStartError as error:
+        note(Style(sys.stderr)(f"cannot serve: {error}", "red"))
+        return WRONG_USAGE
+    return 0
