@@ -1,0 +1,108 @@
+"""What every recorded answer cost by our adapters and arithmetic, held against genai-prices' own, to the nano-dollar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+import pytest
+from genai_prices import Usage as GenaiUsage
+from genai_prices.data_snapshot import get_snapshot
+
+from atlas_sidecar.adapters.prices import GenaiPrices
+from atlas_sidecar.adapters.providers.anthropic import AnthropicProvider
+from atlas_sidecar.adapters.providers.google import GoogleProvider
+from atlas_sidecar.adapters.providers.groq import GroqProvider
+from atlas_sidecar.adapters.providers.openai import OpenAIProvider
+from atlas_sidecar.adapters.providers.settings import ProviderSettings
+from atlas_sidecar.core.money import NANO_PER_USD, cost_nano_usd
+from atlas_sidecar.ports import Provider
+from tests.adapters.replay import Answer, Recording, Upstream, call, collect, load, name_of
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+FLAVOUR = {"chat": "chat", "responses": "responses"}
+ANSWERS = [row for provider in ("anthropic", "google", "groq", "openai") for row in load(provider) if row.status == 200]
+
+
+def documents(recording: Recording) -> list[dict[str, Any]]:
+    """Return the JSON documents of a body, read plainly."""
+    text = recording.body.decode()
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        lines = [line[5:].strip() for line in text.splitlines() if line.startswith("data:")]
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return [one for one in found if isinstance(one, dict)]
+    return whole if isinstance(whole, list) else [whole]
+
+
+def whole_answer(recording: Recording) -> dict[str, Any]:
+    """Return model and usage in the shape of a unary answer; of a stream, each field's last value."""
+    answer: dict[str, Any] = {}
+    for document in documents(recording):
+        inner = document.get("message") or document.get("response") or document
+        for key in ("model", "modelVersion"):
+            answer[key] = inner.get(key) or answer.get(key)
+        for key in ("usage", "usageMetadata"):
+            said = inner.get(key) or document.get(key) or (document.get("x_groq") or {}).get("usage")
+            if isinstance(said, Mapping):
+                kept = {name: value for name, value in said.items() if value is not None}
+                answer[key] = {**answer.get(key, {}), **kept}
+    return answer
+
+
+def their_cost_nano_usd(recording: Recording) -> tuple[str, int] | None:
+    """Return the model and what its tokens cost by genai-prices alone, rounded up; None where it cannot say."""
+    answer = whole_answer(recording)
+    key = "default" if recording.provider == "groq" else FLAVOUR.get(recording.endpoint, "default")
+    try:
+        extracted = get_snapshot().extract_usage(answer, recording.provider, api_flavor=key)
+    except (LookupError, ValueError):
+        return None
+    if extracted.model is None:
+        return None
+    said = extracted.usage.__dict__
+    names = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+    tokens = GenaiUsage(**{name: said[name] for name in names if said.get(name)})
+    total = extracted.model.calc_price(tokens, extracted.provider, genai_request_timestamp=NOW).total_price
+    name = answer.get("model") or answer.get("modelVersion") or ""
+    return name, int((total * NANO_PER_USD).to_integral_value(ROUND_CEILING))
+
+
+PRICED = [row for row in ANSWERS if their_cost_nano_usd(row) is not None]
+
+
+def provider_for(recording: Recording, url: str) -> Provider:
+    settings = ProviderSettings(recording.provider, recording.provider, url, lambda: "test-key")
+    if recording.endpoint == "responses":
+        return OpenAIProvider(ProviderSettings("openai", "openai", url, lambda: "test-key", wire="responses"))
+    kinds: dict[str, Callable[[ProviderSettings], Provider]] = {
+        "anthropic": AnthropicProvider,
+        "google": GoogleProvider,
+        "groq": GroqProvider,
+        "openai": OpenAIProvider,
+    }
+    return kinds[recording.provider](settings)
+
+
+@pytest.mark.parametrize("recording", PRICED, ids=name_of)
+async def test_a_recorded_answer_costs_what_genai_prices_says(recording: Recording, upstream: Upstream) -> None:
+    theirs = their_cost_nano_usd(recording)
+    assert theirs is not None
+    name, expected = theirs
+    upstream.answer(Answer.of(recording))
+    provider = provider_for(recording, upstream.url)
+    got = await collect(provider, call(recording))
+    await provider.aclose()
+    if got.error is not None:
+        pytest.skip("the answer is an error to us; what it cost is estimated")
+    ours = cost_nano_usd(got.usage, GenaiPrices(lambda: NOW).price(recording.provider, name))
+    assert ours == expected, (name, got.usage, Decimal(expected) / NANO_PER_USD)
