@@ -123,7 +123,8 @@ class ProviderError(Exception):
     `http_status` is 0 where no HTTP answer came. `code` is the provider's own code or type, bounded to 128 characters.
     `breaks_model`: False where the fault is of this one prompt or parameter, so that no breaker may open for it.
     `retry_once`: TEMPORARY that is worth one more request only (a malformed tool call).
-    `scope`: "model" or "provider", what the failure says something about; `provider_request_id`: both may be set later.
+    `scope`: "model" or "provider", what the failure says something about; `provider_request_id`; `sent`: False where
+    nothing reached the provider, so that nothing can have been charged. These three may be set later.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class ProviderError(Exception):
         self.retry_once = retry_once
         self.scope = "provider" if error_class in (ErrorClass.AUTH, ErrorClass.QUOTA_EXHAUSTED) else "model"
         self.provider_request_id = ""
+        self.sent = True
 
     def __repr__(self) -> str:
         return f"ProviderError({self.error_class.label}, code={self.code!r}, http_status={self.http_status})"

@@ -217,8 +217,8 @@ class AttemptRun:
         usage = self._usage
         if usage.reported and self.finished is not None:
             return usage, False
-        if self.error is not None and (self.error.http_status >= 400 or self.error.code == "connect"):
-            return usage, False  # an error answer, or no connection at all
+        if self.error is not None and (self.error.http_status >= 400 or not self.error.sent):
+            return usage, False  # an error answer, or nothing was sent at all
         output = usage.output_tokens
         said = -(-answer.output_characters // CHARACTERS_PER_TOKEN)
         return replace(

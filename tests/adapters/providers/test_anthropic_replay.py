@@ -9,10 +9,24 @@ from typing import Any
 import pytest
 
 from atlas_sidecar.adapters.providers.anthropic import AnthropicProvider
+from atlas_sidecar.adapters.providers.anthropic_request import messages_body
+from atlas_sidecar.adapters.providers.google_request import content_body
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.core.errors import ErrorClass
-from atlas_sidecar.core.types import FinishReason
-from tests.adapters.replay import Answer, Got, Recording, Upstream, call, collect, load, name_of
+from atlas_sidecar.core.types import (
+    Finished,
+    FinishReason,
+    GenerateRequest,
+    Head,
+    Message,
+    Part,
+    Requirements,
+    Role,
+    Text,
+    UsageReport,
+)
+from atlas_sidecar.runtime.answer import Answer as Whole
+from tests.adapters.replay import Answer, Got, Recording, Upstream, call, collect, load, model, name_of
 
 ROWS = load("anthropic")
 
@@ -143,3 +157,36 @@ async def test_a_recorded_answer_comes_with_or_without_being_asked_to_stream(
     async with aclosing(provider_for(upstream)) as provider:
         upstream.answer(Answer.of(recording))
         hold(await collect(provider, call(recording, stream=not recording.streaming)), recording)
+
+
+def given_back(block: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a block of an answer must be when it is sent back; None for what is left out."""
+    if block["type"] == "tool_use":
+        return {key: block[key] for key in ("type", "id", "name", "input")}
+    if block["type"] == "text":
+        return {key: value for key, value in block.items() if value} if block["text"].strip() else None
+    return block if block["type"] != "thinking" or block.get("signature") else None
+
+
+@pytest.mark.parametrize("recording", [row for row in ROWS if row.line not in ERRORS], ids=name_of)
+async def test_an_answer_goes_back_word_for_word_to_claude_and_without_its_signatures_to_others(
+    recording: Recording, upstream: Upstream
+) -> None:
+    async with aclosing(provider_for(upstream)) as provider:
+        upstream.answer(Answer.of(recording))
+        got = await collect(provider, call(recording))
+    whole = Whole("anthropic")
+    for batch in got.batches:
+        for event in batch:
+            if not isinstance(event, Head | UsageReport | Finished):
+                whole.add(event)
+    question = Message(Role.USER, (Part(Text("Hello")),))
+    request = GenerateRequest(Requirements(), (question, whole.message()))
+    blocks = Oracle(recording).blocks.values()
+    expected = [back for block in blocks if (back := given_back(block)) is not None]
+    body = messages_body(call(None, request, model=model("claude-sonnet-5-5", "anthropic"))).body
+    assert (body["messages"][1]["content"] if expected else []) == expected
+    foreign = json.dumps(content_body(call(None, request, model=model("gemini-3-flash", "google"))).body)
+    for signature in got.signatures.values():
+        assert signature.decode() not in foreign
+    assert not any(part.json in foreign for part in got.opaque)

@@ -8,11 +8,25 @@ from typing import Any
 
 import pytest
 
+from atlas_sidecar.adapters.providers.anthropic_request import messages_body
 from atlas_sidecar.adapters.providers.google import GoogleProvider
+from atlas_sidecar.adapters.providers.google_request import content_body
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.core.errors import ErrorClass
-from atlas_sidecar.core.types import FinishReason
-from tests.adapters.replay import Answer, Got, Recording, Upstream, call, collect, load, name_of
+from atlas_sidecar.core.types import (
+    Finished,
+    FinishReason,
+    GenerateRequest,
+    Head,
+    Message,
+    Part,
+    Requirements,
+    Role,
+    Text,
+    UsageReport,
+)
+from atlas_sidecar.runtime.answer import Answer as Whole
+from tests.adapters.replay import Answer, Got, Recording, Upstream, call, collect, load, model, name_of
 
 ROWS = load("google")
 
@@ -126,3 +140,42 @@ async def test_a_recorded_answer_comes_with_or_without_being_asked_to_stream(
     async with aclosing(provider_for(upstream)) as provider:
         upstream.answer(Answer.of(recording))
         hold(await collect(provider, call(recording, stream=not recording.streaming)), recording)
+
+
+def given_back(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what the parts of an answer must be when they are sent back: plain neighbours of one kind joined."""
+    back: list[dict[str, Any]] = []
+    for part in parts:
+        if part.get("text") == "" and "thoughtSignature" not in part:
+            continue
+        plain = set(part) == {"text"}
+        if plain and back and set(back[-1]) == {"text"}:
+            back[-1] = {"text": back[-1]["text"] + part["text"]}
+        elif not part.get("thought") or "thoughtSignature" in part:  # unsigned thoughts are left out
+            back.append(part)
+        else:
+            back.append({})  # a border between texts
+    return [part for part in back if part]
+
+
+@pytest.mark.parametrize("recording", [row for row in ROWS if row.line not in ERRORS], ids=name_of)
+async def test_an_answer_goes_back_word_for_word_to_gemini_and_without_its_signatures_to_others(
+    recording: Recording, upstream: Upstream
+) -> None:
+    async with aclosing(provider_for(upstream)) as provider:
+        upstream.answer(Answer.of(recording))
+        got = await collect(provider, call(recording))
+    whole = Whole("google")
+    for batch in got.batches:
+        for event in batch:
+            if not isinstance(event, Head | UsageReport | Finished):
+                whole.add(event)
+    question = Message(Role.USER, (Part(Text("Hello")),))
+    request = GenerateRequest(Requirements(), (question, whole.message()))
+    expected = given_back(Oracle(recording).parts)
+    asked = call(None, request, model=model("gemini-2.5-flash", "google"))
+    assert [part for content in content_body(asked).body["contents"][1:] for part in content["parts"]] == expected
+    foreign = json.dumps(messages_body(call(None, request, model=model("claude-sonnet-5-5", "anthropic"))).body)
+    for signature in got.signatures.values():
+        assert signature.decode() not in foreign
+    assert not any(part.json in foreign for part in got.opaque)

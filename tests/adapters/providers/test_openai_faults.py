@@ -266,12 +266,14 @@ async def test_a_server_that_is_not_there_is_temporary(kind: str, upstream: Upst
         async with aclosing(make(kind, url)) as adapter:
             error = failed(await collect(adapter, call()))
             assert (error.error_class, error.http_status, error.code) == (ErrorClass.TEMPORARY, 0, code)
+            assert not error.sent, "nothing can have been charged"
 
 
 async def test_a_connection_closed_before_the_head_is_temporary(provider: Adapter, upstream: Upstream) -> None:
     upstream.answer(Answer(before="reset"))
     error = failed(await collect(provider, call()))
     assert (error.error_class, error.http_status, error.code) == (ErrorClass.TEMPORARY, 0, "reset")
+    assert error.sent, "the provider may have worked"
 
 
 @pytest.mark.parametrize("kind", ["openai", "groq"])

@@ -34,7 +34,7 @@ async def test_a_rotated_key_is_sent_with_the_next_request(kind: str, upstream: 
         assert not adapter.has_credentials
         error = failed(await collect(adapter, call()))
     assert [seen.headers["authorization"] for seen in upstream.requests] == ["Bearer key-one", "Bearer key-two"]
-    assert (error.error_class, error.scope, error.http_status) == (ErrorClass.AUTH, "provider", 0)
+    assert (error.error_class, error.scope, error.sent) == (ErrorClass.AUTH, "provider", False)
 
 
 @pytest.mark.parametrize("kind", ["openai", "groq"])

@@ -7,7 +7,7 @@ Rules kept here:
   a 200 is an error. A stream that ends without the wire's terminator is an error, however good it looked.
 - TEMPORARY before content, STREAM_BROKEN after: for a cut, a malformed event, a missing terminator.
 - Closing the iterator closes the upstream connection at once; a finished answer gives its connection back.
-- Only ProviderError (and CancelledError) comes out.
+- Only ProviderError (and CancelledError) comes out; `sent` says whether the provider can have seen anything.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, request_id
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent, SseOverflowError, SseParser
-from atlas_sidecar.adapters.providers.wire.transport import CONNECTION_CUT, Body, body_of
+from atlas_sidecar.adapters.providers.wire.transport import CONNECTION_CUT, MAYBE_SENT, Body, body_of
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
     Head,
@@ -74,7 +74,11 @@ async def read_answer(
     `send` returns the SDK's httpx Response, sent over our transport in streaming mode, and raises ProviderError only.
     `rate_limit` reads the answer's headers.
     """
-    response = await send()
+    try:
+        response = await send()
+    except ProviderError as error:
+        error.sent = error.http_status > 0 or error.code in MAYBE_SENT
+        raise
     reader = _Reader(body_of(response), response.headers.get("content-type", ""), decoder, taxonomy)
     status, identity = int(response.status_code), request_id(response.headers)
     try:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 BODY_EXTENSION: Final = "atlas_body"
+# Codes of failures after which the provider may have worked, although no head of an answer came.
+MAYBE_SENT: Final = frozenset({"reset", "connection_failed", "not_http"})
 CONNECTION_CUT: Final = "connection_cut"  # the code of a ProviderError that a body raised
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024  # of an answer that is one JSON document
 _ERROR_BODY_TIMEOUT_S: Final = 5.0
