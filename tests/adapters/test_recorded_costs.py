@@ -1,4 +1,4 @@
-"""What every recorded answer cost by our adapters and arithmetic, held against genai-prices' own, to the nano-dollar."""
+"""What every recorded answer cost by our adapters and arithmetic, held against genai-prices, to the nano-dollar."""
 
 from __future__ import annotations
 
