@@ -66,14 +66,11 @@ def printable(text: str) -> str:
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
 
 
-def usd(nano_usd: int, places: int = 6) -> str:
-    """Write an amount: "$1.2345"; trailing zeros cut to cents."""
-    sign = "-" if nano_usd < 0 else ""
+def usd(nano_usd: int) -> str:
+    """Write an amount exactly: "$1.2345"; trailing zeros cut to cents."""
     whole, rest = divmod(abs(nano_usd), _NANO_PER_USD)
-    digits = f"{rest:09d}"[:places].rstrip("0").ljust(2, "0")
-    if not whole and nano_usd and not int(digits):
-        return f"{sign}<$0.000001"
-    return f"{sign}${whole:,}.{digits}"
+    digits = f"{rest:09d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if nano_usd < 0 else ''}${whole:,}.{digits}"
 
 
 def seconds(value: float) -> str:
