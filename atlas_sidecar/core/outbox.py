@@ -96,7 +96,7 @@ class Outbox:
 
     def acknowledge(self, sent: Iterable[Fact], applied: Mapping[str, int], now_s: float) -> None:
         """Take the ledger's word for a batch that was sent: up to where each incarnation's facts are applied."""
-        tail_skips = {fact.incarnation: fact.seq for fact in sent if isinstance(fact.body, Skip)}
+        skips = {fact.incarnation: fact.seq for fact in sent if isinstance(fact.body, Skip)}
         for line in (*self._past, self._own):
             seq = applied.get(line.incarnation)
             if seq is None:
@@ -105,11 +105,12 @@ class Outbox:
             if known is not None and seq < known:
                 self._go_back(line, seq)
             line.applied = seq
+            closing = line.lossy and not line.pending  # then what was sent of it was its closing Skip
             while line.pending and line.pending[0].seq <= seq:
                 line.kept.append((now_s, line.pending.popleft()))
                 if line is self._own:
                     self._added_s.popleft()
-            if line.lossy and known is not None and seq == known + 1 == tail_skips.get(line.incarnation):
+            if closing and known is not None and seq == known + 1 == skips.get(line.incarnation):
                 line.lossy = False
         self._trim(now_s)
 
