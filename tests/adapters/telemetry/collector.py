@@ -38,7 +38,7 @@ class Collector:
                 self.metrics.update({one.name: one for one in scope.metrics})
 
 
-class _Traces(trace_service_pb2_grpc.TraceServiceServicer):  # type: ignore[misc]  # generated without types
+class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
 
@@ -47,7 +47,7 @@ class _Traces(trace_service_pb2_grpc.TraceServiceServicer):  # type: ignore[misc
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
-class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):  # type: ignore[misc]  # generated without types
+class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
 
@@ -60,9 +60,9 @@ class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):  # type: ignore
 async def grpc_collector(*, metrics: bool = True) -> AsyncIterator[Collector]:
     """Listen for OTLP over gRPC."""
     collector, server = Collector(), grpc.aio.server()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(collector), server)
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(collector), server)  # type: ignore[no-untyped-call]  # generated
     if metrics:
-        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(collector), server)
+        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(collector), server)  # type: ignore[no-untyped-call]  # generated
     collector.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
