@@ -28,20 +28,24 @@ def thrifty_pick(lines: Sequence[Line], rise: float) -> int:
     risen = 0.0
     while True:
         score, slope, cost = lines[pick]
-        nearest, following = (rise, math.inf), -1
+        nearest, nearest_cost, following = rise, math.inf, -1
         for index, (its_score, its_slope, its_cost) in enumerate(lines):
             if its_cost > cost or its_slope >= slope:
                 continue
-            met = max(risen, (score - its_score) / (slope - its_slope))
-            if (met, its_cost) <= nearest and (following < 0 or (met, its_cost) < nearest):
-                nearest, following = (met, its_cost), index
+            met = (score - its_score) / (slope - its_slope)
+            met = met if met > risen else risen
+            if met < nearest or (met == nearest and (following < 0 or its_cost < nearest_cost)):
+                nearest, nearest_cost, following = met, its_cost, index
         if following < 0:
             return pick
-        pick, risen = following, nearest[0]
+        pick, risen = following, nearest
 
 
 def _best_at_start(lines: Sequence[Line]) -> int:
-    best = max(lines)[0]
+    scores = [line[0] for line in lines]
+    best = max(scores)
+    if scores.count(best) == 1:
+        return scores.index(best)
     return min((line[2], index) for index, line in enumerate(lines) if line[0] == best)[1]
 
 
