@@ -50,7 +50,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "server": STDLIB | SERVE | TRACING_API | {"atlas_sidecar.core", "atlas_sidecar.runtime"},
     "budget_service": STDLIB | SERVE | {"atlas_sidecar.core", "prometheus_client", "psycopg", "psycopg_pool"},
     "config": STDLIB | {"atlas_sidecar.core", "atlas_sidecar.catalog", "pydantic", "pydantic_core", "yaml"},
-    "cli": STDLIB | WIRE | {"atlas_sidecar.app", "atlas_sidecar.config"},
+    "cli": STDLIB | WIRE | {"atlas_sidecar.app", "atlas_sidecar.config", "atlas_sidecar.demo"},
 }
 FREE = frozenset(
     {"__init__", "__main__", "app", "catalog", "demo"}
