@@ -3,7 +3,8 @@
 Rules kept here:
 - frame = magic (2 bytes), payload length (4), CRC-32 of the payload seeded with the kind (4), kind (1), payload
   (MessagePack).
-- Records are arrays: a field may be added at the end with a default, nothing else may change without a new VERSION.
+- Records are arrays: what an earlier version wrote is read, missing last fields by their defaults; whoever adds a field
+  or a kind raises VERSION, so that an earlier version refuses the log instead of losing what it cannot read.
 - Reading never raises on bytes: what cannot be read is stepped over to the next frame that proves itself, and counted.
 """
 
