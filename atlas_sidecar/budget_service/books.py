@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -33,13 +34,14 @@ def root_of(path: str) -> str:
     return path.partition("/")[0]
 
 
-def chain_of(path: str) -> list[str]:
+@lru_cache(maxsize=65_536)
+def chain_of(path: str) -> tuple[str, ...]:
     """Return the path and its ancestors, the node first, the root last."""
     chain = [path]
     while "/" in path:
         path = path.rpartition("/")[0]
         chain.append(path)
-    return chain
+    return tuple(chain)
 
 
 def within(path: str, subtree: str) -> bool:
@@ -199,6 +201,7 @@ class Books:
     open: dict[str, dict[str, Lease]] = field(default_factory=dict)
     spend: dict[str, Known] = field(default_factory=dict)
     changed: Changes = field(default_factory=Changes)
+    policies: dict[str, Policy] = field(default_factory=dict)
 
     # ---------------------------------------------------------------- the tree and its days
 
@@ -266,9 +269,16 @@ class Books:
         """Store a node, new or changed."""
         self.nodes[node.path] = node
         self.changed.nodes[node.path] = node
+        self.policies.clear()
 
     def policy_of(self, path: str) -> Policy:
         """Return the policy that holds for a node: each part from the nearest node that sets it."""
+        known = self.policies.get(path)
+        if known is None:
+            known = self.policies[path] = self._policy_of(path)
+        return known
+
+    def _policy_of(self, path: str) -> Policy:
         on_partition = allowance = on_lost = None
         for name in chain_of(path):
             node = self.nodes.get(name)
@@ -294,6 +304,12 @@ class Books:
             parent = path.rpartition("/")[0]
             account.chain = (account, *self.account(parent, period).chain) if parent else (account,)
         return account
+
+    def prune(self, before_ms: int) -> None:
+        """Forget leases closed before an instant: no message about them is on its way any more."""
+        gone = [lease.lease_id for lease in self.leases.values() if 0 < lease.closed_at_ms < before_ms]
+        for lease_id in gone:
+            del self.leases[lease_id]
 
     # ---------------------------------------------------------------- money
 

@@ -106,6 +106,8 @@ def grant(books: Books, sender: Incarnation, want: Want, now_ms: int, rules: Rul
         if known.period != today.name:
             return Denial(want.want_id, want.budget, DenialReason.UNSPECIFIED)
         return _deliver(books, known, today, now_ms, rules)
+    if not want.amount_nano_usd and not want.minimum_nano_usd:  # it only asks how the node stands
+        return Denial(want.want_id, want.budget, DenialReason.UNSPECIFIED)
     account = books.account(want.budget, today.name)
     amount, reason, out = _exact(account, want) if exact else _share(account, want, _own(books, sender, today.name))
     if reason is not None:

@@ -204,7 +204,7 @@ def _apply(books: Books, context: _Context, done: SyncDone) -> str:
     if isinstance(body, Release):
         return _release(books, context, body)
     if isinstance(body, Finish):
-        return _finish(books, context, body)
+        return _finish(books, context, body, done)
     if isinstance(body, Skip):
         return _skip(books, context, body)
     return body.reason
@@ -260,7 +260,7 @@ def _release(books: Books, context: _Context, release: Release) -> str:
     return ""
 
 
-def _finish(books: Books, context: _Context, finish: Finish) -> str:
+def _finish(books: Books, context: _Context, finish: Finish, done: SyncDone) -> str:
     if finish.predecessor == context.source.incarnation or not 0 < len(finish.predecessor) <= MAX_ID_LENGTH:
         return "it finishes itself, or nobody"
     predecessor = books.incarnations.get(finish.predecessor)
@@ -271,6 +271,8 @@ def _finish(books: Books, context: _Context, finish: Finish) -> str:
         return "the predecessor is another sidecar's"
     predecessor.state = IncarnationState.FINISHED
     books.changed.incarnations[finish.predecessor] = predecessor
+    # A failover may have lost what it reported: its successor, told how far we are, sends it again.
+    done.applied_seq.setdefault(finish.predecessor, predecessor.applied_seq)
     _close_all(books, finish.predecessor, context.now_ms)
     return ""
 

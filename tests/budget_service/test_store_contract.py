@@ -101,6 +101,14 @@ async def test_an_attempt_is_posted_once_however_often_and_by_whomever_it_is_sen
     assert [row.attempts for row in await store.spend(SpendQuery("*"))] == [1]
 
 
+async def test_what_is_applied_stays_applied_when_old_facts_come_again(store: Store) -> None:
+    await do(store, limit(1000), NodeStatus)
+    facts = [fact(seq, settle(f"a{seq}", 1)) for seq in (1, 2, 3)]
+    await done(store, sync(1, *facts))
+    for seq in (2, 3):
+        assert (await done(store, sync(seq, facts[0]))).applied_seq == {"i1": 3}
+
+
 async def test_the_same_attempt_with_another_cost_is_set_aside(store: Store) -> None:
     await do(store, limit(1000), NodeStatus)
     answer = await done(store, sync(1, fact(1, settle("a1", 40)), fact(2, settle("a1", 41))))
@@ -209,6 +217,13 @@ async def test_finish_must_name_an_incarnation_of_the_same_sidecar(store: Store)
     answer = await done(store, sync(1, fact(1, Finish("i1"), "other"), of="s2", i="other"))
     assert [q.seq for q in answer.quarantined] == [1]
     assert amounts(await account(store)) == (0, 100, 0)
+
+
+async def test_a_finish_says_how_far_the_predecessor_is_so_that_a_failover_loses_nothing(store: Store) -> None:
+    await do(store, limit(1000), NodeStatus)
+    await done(store, sync(1, fact(1, settle("a1", 5), "i1"), i="i1"))
+    assert (await done(store, sync(1, fact(1, Finish("i1"), "i2"), i="i2"))).applied_seq == {"i1": 1, "i2": 1}
+    assert (await done(store, sync(1, fact(1, Finish("i2"), "i3"), i="i3"))).applied_seq == {"i2": 1, "i3": 1}
 
 
 async def test_a_predecessor_never_seen_can_be_finished_and_then_gets_nothing(store: Store) -> None:
