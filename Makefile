@@ -12,7 +12,7 @@ LOCKED := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
           --no-emit-package atlas-api --no-header --quiet --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz help setup demo run test check protos lock clean
+.PHONY: fuzz help setup demo run test check protos lock clean simulate postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -36,6 +36,12 @@ fuzz: setup ## fuzz the event-stream parser: make fuzz FUZZ_SECONDS=600
 	@$(BIN)/uv pip install --quiet --python .tools/fuzz/bin/python "atheris<3.1" msgspec aiohttp
 	@mkdir -p .tools/fuzz/corpus
 	@PYTHONPATH=. .tools/fuzz/bin/python fuzz/fuzz_sse.py -max_total_time=$(or $(FUZZ_SECONDS),600) -rss_limit_mb=1024 -artifact_prefix=.tools/fuzz/ .tools/fuzz/corpus
+
+simulate: setup ## 10,000 sidecars and their budget in virtual time, a day and an hour: make simulate SEED=1
+	@$(BIN)/python -m tests.simulation.budget_fleet --seed $(or $(SEED),1)
+
+postgres: ## install the PostgreSQL server that the budget service's tests start (Debian, as root)
+	@tools/postgres
 
 protos: setup .tools/buf ## regenerate the stubs of clients/python from protos/
 	@tools/protos
