@@ -30,23 +30,38 @@ class EventStreamParser:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._broken: msgspec.DecodeError | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Take one read; return the complete frames as event-stream text. Raises msgspec.DecodeError."""
+        """Take one read; return the complete frames as event-stream text.
+
+        Raises msgspec.DecodeError for a broken frame, at the next call where good frames came before it.
+        """
+        self.check()
         buffer = self._buffer
         buffer += data
         events: list[bytes] = []
         start = 0
-        while len(buffer) - start >= _PRELUDE:
-            size = int.from_bytes(buffer[start : start + 4], "big")
-            if not _PRELUDE + 4 <= size <= MAX_FRAME_BYTES:
-                raise msgspec.DecodeError("a frame of impossible length")
-            if len(buffer) - start < size:
-                break
-            events.append(_event(bytes(buffer[start : start + size])))
-            start += size
+        try:
+            while len(buffer) - start >= _PRELUDE:
+                size = int.from_bytes(buffer[start : start + 4], "big")
+                if not _PRELUDE + 4 <= size <= MAX_FRAME_BYTES:
+                    raise msgspec.DecodeError("a frame of impossible length")
+                if len(buffer) - start < size:
+                    break
+                events.append(_event(bytes(buffer[start : start + size])))
+                start += size
+        except msgspec.DecodeError as error:
+            if not events:
+                raise
+            self._broken = error
         del buffer[:start]
         return b"".join(events)
+
+    def check(self) -> None:
+        """Raise what was wrong with the last read, if something was."""
+        if self._broken is not None:
+            raise self._broken
 
     @property
     def is_empty(self) -> bool:
@@ -119,6 +134,7 @@ class EventStreamBody:
 
     async def read(self) -> bytes:
         """Return the events that are there, waiting for the first; b"" at the end."""
+        self._parser.check()
         while data := await self._body.read():
             events = self._parser.feed(data)
             if events:

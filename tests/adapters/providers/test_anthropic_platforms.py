@@ -113,7 +113,7 @@ async def test_bedrocks_frames_are_read_in_any_split(bedrock: AnthropicProvider,
         (exception("internalServerException"), ErrorClass.TEMPORARY),
         (exception("validationException"), ErrorClass.INVALID_REQUEST),
         (chunk(EVENTS[0])[:-3], ErrorClass.TEMPORARY),  # ends within a frame
-        (chunk(EVENTS[0])[:-1] + b"\x00", ErrorClass.TEMPORARY),  # a wrong checksum
+        (b"".join(map(chunk, EVENTS))[:-1] + b"\x00", ErrorClass.STREAM_BROKEN),  # a wrong checksum at the very end
         (b"".join(map(chunk, EVENTS[:3])), ErrorClass.STREAM_BROKEN),
     ],
 )
