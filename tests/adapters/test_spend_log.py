@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atlas_sidecar.adapters import spend_log, spend_log_frames
+from atlas_sidecar.adapters import spend_log
 from atlas_sidecar.adapters.spend_log import DiskSpendLog
 from atlas_sidecar.adapters.spend_log_frames import FRAME, pack, pack_header, read_segment
 from atlas_sidecar.core.errors import ErrorClass
@@ -217,14 +218,14 @@ def test_a_newer_format_is_refused_by_name_and_left_alone(tmp_path: Path, monkey
 
 def test_a_header_of_the_future_with_more_fields_is_still_known_as_newer() -> None:
     payload = msgspec.msgpack.encode([9, {"all": "different"}])
-    frame = FRAME.pack(b"\xa7L", len(payload), spend_log_frames.crc32(payload, 0), 0) + payload
+    frame = FRAME.pack(b"\xa7L", len(payload), crc32(payload, 0), 0) + payload
     assert read_segment(frame + pack(fact(1))).newer == 9
 
 
 def test_a_record_written_before_its_last_field_was_added_is_read_with_the_default() -> None:
     header = LogHeader(1, "one", "boot", "pod", 0.0)
     payload = msgspec.msgpack.encode([*header][:-1])
-    frame = FRAME.pack(b"\xa7L", len(payload), spend_log_frames.crc32(payload, 0), 0) + payload
+    frame = FRAME.pack(b"\xa7L", len(payload), crc32(payload, 0), 0) + payload
     assert read_segment(frame).header == header
 
 

@@ -74,11 +74,11 @@ def test_a_checkpoint_replaces_sums_and_reservations_but_no_facts() -> None:
 
 
 def test_facts_confirmed_long_ago_are_not_sent_again_and_younger_ones_are() -> None:
-    records = (
+    records: list[LogRecord] = [
         *(Fact("one", seq, Release(str(seq))) for seq in range(1, 7)),
         Applied("one", 2, 100.0),
         Applied("one", 4, 1000.0),
-    )
+    ]
     found = recover([log("one", *records)], applied_before_unix_s=900.0)
     assert [fact.seq for fact in found.past[0].facts] == [3, 4, 5, 6]
 

@@ -12,7 +12,7 @@ from atlas_sidecar.budget_service import values as service
 from atlas_sidecar.budget_service.books import Books
 from atlas_sidecar.budget_service.ledger import decide
 from atlas_sidecar.budget_service.rules import Rules
-from atlas_sidecar.core.spend_records import Fact, Finish, Release, Settle, Skip
+from atlas_sidecar.core.spend_records import Fact, FactBody, Finish, Release, Settle, Skip
 from atlas_sidecar.core.sync import (
     Denial,
     DenialReason,
@@ -118,9 +118,13 @@ class LedgerGateway:
 
 
 def _fact(fact: Fact) -> service.Fact:
-    match fact.body:
+    return service.Fact(fact.incarnation, fact.seq, _body(fact.body))
+
+
+def _body(body: FactBody) -> service.FactBody:
+    match body:
         case Settle() as settle:
-            body: service.FactBody = service.Settle(
+            return service.Settle(
                 settle.attempt_id,
                 settle.lease_id,
                 settle.node,
@@ -134,12 +138,11 @@ def _fact(fact: Fact) -> service.Fact:
                 int(settle.outcome or 0),
             )
         case Release(lease_id=lease_id):
-            body = service.Release(lease_id)
+            return service.Release(lease_id)
         case Finish(predecessor=predecessor):
-            body = service.Finish(predecessor)
+            return service.Finish(predecessor)
         case Skip(first=first):
-            body = service.Skip(first)
-    return service.Fact(fact.incarnation, fact.seq, body)
+            return service.Skip(first)
 
 
 def _want(want: Want) -> service.Want:
