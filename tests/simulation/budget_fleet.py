@@ -50,7 +50,7 @@ class Report:
             f"calls: {per_s:.0f} a second; {self.exchanges} had something to say, {self.idle_syncs} were idle",
             f"limit ${self.limit:.2f}, truly spent ${self.spent:.4f}",
             f"overspend ${self.overspend:.4f} <= bound ${bound:.4f} = {parts}",
-            f"stranded (promised and not spent, at the end): ${self.stranded:.4f}, {100 * self.stranded / self.limit:.3f} %",
+            f"stranded (promised, not spent): ${self.stranded:.4f}, {100 * self.stranded / self.limit:.3f} %",
             *(f"BROKEN: {line}" for line in self.broken),
         ]
 
