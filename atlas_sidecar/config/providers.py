@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SecretStr
 
-from atlas_sidecar.config.values import EnvName, File, Many, Section, Tokens, Url, Wait, Weight
+from atlas_sidecar.config.values import EnvName, File, Many, Name, Section, Tokens, Url, Wait, Weight
 
 KINDS: Final = (
     "anthropic", "openai", "google", "groq", "simulated", "anthropic-bedrock", "anthropic-vertex", "azure-openai",
@@ -124,6 +124,17 @@ class ProviderEntry(SimulatedPace):
     wire: Literal["chat", "responses"] | None = Field(
         default=None, description="openai only: which of its APIs to speak"
     )
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+        default=None, description="openai only: what the server calls the output limit"
+    )
+    done_marker: bool | None = Field(
+        default=None, description="openai only: false for a server that ends its streams without [DONE]"
+    )
+    api_version: Name | None = Field(default=None, description="azure-openai only: such as 2024-10-21")
+    aws_region: Name | None = Field(default=None, description="anthropic-bedrock only: such as us-east-1")
+    aws_profile: Name | None = Field(default=None, description="anthropic-bedrock only: profile of the credentials")
+    project_id: Name | None = Field(default=None, description="anthropic-vertex only: the Google Cloud project")
+    region: Name | None = Field(default=None, description="anthropic-vertex only: such as global")
     seed: int | None = Field(default=None, description="simulated only: makes its chance repeat")
     models: dict[str, SimulatedModel] = Field(
         default={}, description="simulated only: scripts, by the model's own name"

@@ -1,0 +1,7 @@
+"""`python -m atlas_sidecar`."""
+
+import sys
+
+from atlas_sidecar.cli import main
+
+sys.exit(main())
