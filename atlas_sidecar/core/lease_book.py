@@ -14,7 +14,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -207,20 +207,13 @@ class LeaseBook:
         use = self._nodes.get(node)
         return use is not None and bool(use.leases)
 
-    def to_release(
-        self, now_s: float, needs: Iterable[Need] = (), keep_empty_at: Container[str] = frozenset()
-    ) -> list[str]:
-        """Return the leases that should go back now.
-
-        `needs` are about to be asked for: what is too small for them goes. A live lease of nothing at a node of
-        `keep_empty_at` stays: showing it makes the service say how the node stands.
-        """
+    def to_release(self, now_s: float, needs: Iterable[Need] = ()) -> list[str]:
+        """Return the leases that should go back now; `needs` will be asked for, what is too small for them goes too."""
         minimum = {need.node: need.minimum_nano_usd for need in needs}
         return [
             lease.lease_id
             for lease in self._leases.values()
             if lease.open == 0
-            and not (lease.amount_nano_usd == 0 and lease.node in keep_empty_at and lease.live(now_s))
             and (
                 lease.recalled
                 or lease.single

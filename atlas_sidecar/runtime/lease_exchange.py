@@ -116,7 +116,7 @@ class LeaseExchange:
         now_s = self.now_s()
         needs = self.book.needs(now_s)
         watched = {self._settings.node} | self.curious
-        for lease_id in self.book.to_release(now_s, needs, keep_empty_at=watched):
+        for lease_id in self.book.to_release(now_s, needs):
             self.release(lease_id)
         asked = {need.node for need in needs}
         self._wants = {node: want for node, want in self._wants.items() if node in asked or node in watched}
@@ -151,8 +151,9 @@ class LeaseExchange:
         self.last_sync_unix_s = self._clock.unix_s()
         self._batch = min(MAX_BATCH, self._batch * 2)
         self.outbox.acknowledge(call.facts, answer.applied, now_s)
-        if self.outbox.applied > applied_when_sent:
-            self._journal.note(Applied(self._incarnation, self.outbox.applied, self._clock.unix_s()))
+        for incarnation, seq in answer.applied.items():
+            if incarnation != self._incarnation or seq > applied_when_sent:
+                self._journal.note(Applied(incarnation, seq, self._clock.unix_s()))
         for incarnation, seq in self.outbox.forgettable():
             self._journal.forget(incarnation, seq)
         self.nodes.update(answer.nodes, sent_s)

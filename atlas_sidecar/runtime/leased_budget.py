@@ -193,9 +193,10 @@ class LeasedBudget:
         """When the next Sync should be, monotonic seconds."""
         if self._exchange.outbox.pending > MAX_BATCH:  # the last batch was not all: go on at once
             return float("-inf")
-        due_s = min(self._last_round_s + self._exchange.interval_s * self._spread, self._soon_s)
+        interval_s = self._exchange.interval_s
+        due_s = min(self._last_round_s + interval_s * self._spread, self._soon_s)
         oldest_s = self._exchange.outbox.oldest_s
-        return due_s if oldest_s is None else min(due_s, oldest_s + self._settings.fact_age_s)
+        return due_s if oldest_s is None else min(due_s, oldest_s + min(self._settings.fact_age_s, interval_s))
 
     def _ask_soon(self, at_s: float) -> None:
         if at_s < self._soon_s:

@@ -121,13 +121,6 @@ def test_a_lease_too_small_for_what_is_asked_goes_back_in_the_same_sync() -> Non
     assert book.to_release(1.0, [Need("acme/other", 5000, 500, 1.0)]) == []
 
 
-def test_a_lease_of_nothing_stays_where_it_is_watched() -> None:
-    book = book_with(grant(amount=0))
-    assert book.to_release(60.0, keep_empty_at={NODE}) == []
-    assert book.to_release(90.0, keep_empty_at={NODE}) == ["L1"]
-    assert book.to_release(1.0) == ["L1"]
-
-
 def test_settling_on_a_lease_that_is_gone_changes_nothing() -> None:
     assert not LeaseBook().end("gone", 100, 100, 1.0)
 
