@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,9 +49,8 @@ class Sidecar(NamedTuple):
     stub: Any
 
     def cpu_s(self) -> float:
-        """Return the CPU time that its threads have used, seconds; the kernel counts it in nanoseconds."""
-        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+        """Return the CPU time of its process, seconds, threads that have ended included; counted in nanoseconds."""
+        return time.clock_gettime(~self.process.pid << 3 | 2)  # Linux: CPUCLOCK_SCHED of another process
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2_grpc.MetricsServiceServicer):
