@@ -27,8 +27,9 @@ MAX_LIMIT_NANO_USD = 4_000_000_000_000_000_000  # $4 billion a day: sums stay wi
 
 def views(books: Books, paths: Iterable[str], now_ms: int) -> list[NodeView]:
     """Return the state of these nodes and all their ancestors in the running period, roots first."""
-    wanted = {name for path in paths if path in books.nodes for name in chain_of(path)}
-    return [view(books, path, now_ms) for path in sorted(wanted)]
+    known = [chain_of(path) for path in paths if path in books.nodes]
+    wanted = reversed(known[0]) if len(known) == 1 else sorted({name for chain in known for name in chain})
+    return [view(books, path, now_ms) for path in wanted]
 
 
 def view(books: Books, path: str, now_ms: int, period: str = "") -> NodeView:

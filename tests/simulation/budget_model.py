@@ -273,13 +273,13 @@ class Fleet:
             return False
         call = Sync(sidecar.name, sidecar.incarnation, sidecar.sync_seq, tuple(map(fact_of, facts)), held, wants)
         done = ledger.sync(self.books, call, self.now_ms, self.rules)
-        self.books.changed.clear()
         assert done.quarantined == []
         if lost < 2 * self.chances.lost:
             self._due(sidecar, now_s + 2.0)
             return False
         outbox.acknowledge(facts, done.applied_seq, now_s)
-        outbox.forgettable()
+        if sidecar.life > 1:
+            outbox.forgettable()  # drops predecessors that are done
         for grant in done.grants:
             book.adopt(grant_of(grant), now_s, now_s)
         book.recall(done.recalled)
