@@ -24,6 +24,7 @@ class BudgetOptions:
     key_file: str | None = None
     client_ca_file: str | None = None
     insecure: bool = False
+    health_listen: str = ""
 
 
 def serve_budget(options: BudgetOptions) -> None:
@@ -42,8 +43,21 @@ def serve_budget(options: BudgetOptions) -> None:
         token_file=options.token_file,
         insecure=options.insecure,
         metrics_listen=options.metrics_listen,
+        health_listen=options.health_listen,
     )
     try:
         asyncio.run(serve(settings))
+    except (StoreError, OSError) as error:
+        raise BudgetStartError(str(error)) from None
+
+
+def migrate_budget(database: str) -> None:
+    """Bring a ledger to this version's schema; raises BudgetStartError."""
+    from atlas_sidecar.budget_service.serve import migrate  # noqa: PLC0415 - with its database
+    from atlas_sidecar.budget_service.store import StoreError  # noqa: PLC0415
+
+    configure_logging("info")
+    try:
+        asyncio.run(migrate(database))
     except (StoreError, OSError) as error:
         raise BudgetStartError(str(error)) from None

@@ -2,6 +2,7 @@
 
 Rules kept here:
 - Beyond loopback: TLS, and tokens or client certificates; `insecure` says that somebody else sees to that.
+- grpc.health.v1 is also served alone on `health_listen`, without TLS: a kubelet's probe speaks none.
 - It prints `serving on ADDR[, ADDR]` on stdout when it can take calls. Stopping lets running calls end.
 """
 
@@ -51,7 +52,7 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """How to serve. `listen`: "127.0.0.1:0", "[::1]:50061", "unix:/path"; `metrics_listen`: "" = none."""
+    """How to serve. `listen`: "127.0.0.1:0", "[::1]:50061", "unix:/path"; the others: "" = none."""
 
     database: str = "sqlite:///var/lib/atlas/ledger.db"
     listen: tuple[str, ...] = ("127.0.0.1:50061",)
@@ -59,6 +60,7 @@ class ServeSettings:
     token_file: str | None = None
     insecure: bool = False
     metrics_listen: str = ""
+    health_listen: str = ""
     rules: Rules = Rules()  # noqa: RUF009 # frozen
 
 
@@ -132,6 +134,7 @@ async def serve(
         await server.start()
         async with contextlib.AsyncExitStack() as running:
             _serve_metrics(running, settings.metrics_listen, metrics)
+            await _serve_health(running, settings.health_listen, healthy)
             sweeper = asyncio.create_task(_sweep(parts), name="sweep")
             running.callback(sweeper.cancel)
             _stop_at_signals(running, stop)
@@ -143,6 +146,13 @@ async def serve(
     finally:
         await ledger.close()
         await store.close()
+
+
+async def migrate(database: str) -> None:
+    """Bring a database to this version's schema, and close it. Raises StoreError when it cannot be used."""
+    store = store_for(database, Rules())
+    await store.open()
+    await store.close()
 
 
 def now_ms() -> int:
@@ -213,6 +223,16 @@ def _serve_metrics(running: contextlib.AsyncExitStack, listen: str, metrics: Met
         thread.join()
 
     running.callback(close)
+
+
+async def _serve_health(running: contextlib.AsyncExitStack, listen: str, healthy: health.aio.HealthServicer) -> None:
+    if not listen:
+        return
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    logger.info("health on %s", _listen(server, listen, None))
+    await server.start()
+    running.push_async_callback(server.stop, 0)
 
 
 def _stop_at_signals(running: contextlib.AsyncExitStack, stop: asyncio.Event) -> None:

@@ -186,12 +186,15 @@ def _budget(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = commands.add_parser("budget", help="the central budget service: serve, show, set, spend")
     below = command.add_subparsers(dest="budget_command", metavar="COMMAND", required=True)
     serve = _add(below, "serve", "serve the central budget service", _lazily("budget", "serve"))
-    serve.add_argument(
-        "--database", metavar="URL", help="sqlite:///PATH or postgresql://USER@HOST/DB; default: ATLAS_BUDGET_DATABASE"
-    )
+    migrate = _add(below, "migrate", "bring the ledger to this version's schema", _lazily("budget", "migrate"))
+    help_database = "sqlite:///PATH or postgresql://USER@HOST/DB; default: ATLAS_BUDGET_DATABASE"
+    for each in (serve, migrate):
+        each.add_argument("--database", metavar="URL", help=help_database)
     help_listen = f"HOST:PORT or unix:/PATH; may be repeated; default: {_BUDGET_TARGET}"
     serve.add_argument("--listen", metavar="ADDR", action="append", help=help_listen)
     serve.add_argument("--metrics-listen", metavar="ADDR", default="", help="Prometheus, HOST:PORT")
+    help_health = "grpc.health.v1 alone, without TLS, for a kubelet's probes: HOST:PORT"
+    serve.add_argument("--health-listen", metavar="ADDR", default="", help=help_health)
     serve.add_argument("--token-file", metavar="FILE", help="who may call: bearer tokens, see the operator's guide")
     serve.add_argument("--cert-file", metavar="FILE", help="PEM file with the server's certificate: use TLS")
     serve.add_argument("--key-file", metavar="FILE", help="PEM file with its private key")
