@@ -229,7 +229,10 @@ class SpendLog(Protocol):
         ...
 
     def begin(self, checkpoint: Callable[[], Checkpoint]) -> None:
-        """Start this incarnation's part; `checkpoint` gives the state when a segment begins. Raises SpendLogError."""
+        """Start this incarnation's part; `checkpoint` gives the state when a segment begins.
+
+        Raises SpendLogError when it cannot be written now; append() then tries again.
+        """
         ...
 
     def append(self, record: LogRecord) -> None:

@@ -63,6 +63,7 @@ class DiskSpendLog:
         self._lock = -1
         self._fd = -1
         self._incarnation = ""
+        self._not_open = f"spend log {directory} is not open"
         self._now_s = 0.0
         self._file: _File | None = None
         self._full: list[_File] = []
@@ -83,9 +84,11 @@ class DiskSpendLog:
             return self._read_past()
         except OSError as error:
             self._drop_lock()
-            raise SpendLogError(f"spend log {self._directory}: {error.strerror or error}") from error
-        except SpendLogError:
+            self._not_open = f"spend log {self._directory}: {error.strerror or error}"
+            raise SpendLogError(self._not_open) from error
+        except SpendLogError as error:
             self._drop_lock()
+            self._not_open = str(error)
             raise
 
     def begin(self, checkpoint: Callable[[], Checkpoint]) -> None:
@@ -97,7 +100,7 @@ class DiskSpendLog:
         """Write one record; when this returns, a crash of the process does not lose it."""
         file = self._file
         if file is None:
-            raise SpendLogError(f"spend log {self._directory} is not open")
+            file = self._start_segment()  # the disk did not take it when the log began
         frame = pack(record)
         self._write(file, frame)
         if type(record) is Fact:
@@ -162,7 +165,9 @@ class DiskSpendLog:
         except SpendLogError:
             self._rotate_at = file.size + self._segment_bytes // 4
 
-    def _start_segment(self) -> None:
+    def _start_segment(self) -> _File:
+        if self._lock < 0:
+            raise SpendLogError(self._not_open)
         old, old_fd = self._file, self._fd
         index = max((file.index for file in (*self._full, *([old] if old else []))), default=0) + 1
         file = _File(self._directory / f"{index:08d}-{self._incarnation}{SUFFIX}", index, self._incarnation)
@@ -184,6 +189,7 @@ class DiskSpendLog:
             self._full.append(old)
         self._file = file
         self._rotate_at = max(self._segment_bytes, 2 * file.size)
+        return file
 
     # ------------------------------------------------------------------------------------- taking over
 

@@ -156,6 +156,8 @@ class Budget:
         Completes without suspending while a lease has headroom. Raises AtlasError BUDGET_EXHAUSTED (metadata: node,
         renews_at), BUDGET_UNAVAILABLE, UNKNOWN_BUDGET.
         """
+        if not self._started:
+            raise AtlasError(Reason.DRAINING, "the budget's books are closed")
         if hold.attempt_id in self._open:
             raise ValueError(f"attempt {hold.attempt_id} is reserved already")
         if self._unwritten:
@@ -211,15 +213,20 @@ class Budget:
     # ------------------------------------------------------------------------------------- its life
 
     async def start(self) -> None:
-        """Take over what predecessors left on disk and begin. Raises SpendLogError when the log cannot be had."""
+        """Take over what predecessors left on disk and begin.
+
+        Raises SpendLogError when the log cannot be had and spending must not go unrecorded.
+        """
         if self._started:
             return
-        logs = self._log.open(self._incarnation, self._clock.unix_s())
-        recovered = recover(logs, self._clock.unix_s() - self._settings.keep_applied_s)
+        recovered = self._recover()
         self._totals = recovered.totals
         self._open = dict(recovered.open)
         self._books.resume(recovered, self._incarnation)
-        self._log.begin(lambda: Checkpoint(self._totals.save(), tuple(self._open.values())))
+        try:
+            self._log.begin(lambda: Checkpoint(self._totals.save(), tuple(self._open.values())))
+        except SpendLogError as error:  # it is tried again with every record
+            self._problem = str(error)
         for reservation in recovered.open.values():
             settle = estimated_settle(reservation)
             self._open.pop(reservation.attempt_id)
@@ -240,6 +247,16 @@ class Budget:
         self._log.close(self._clock.unix_s())
 
     # ------------------------------------------------------------------------------------- inside
+
+    def _recover(self) -> Recovered:
+        now_s = self._clock.unix_s()
+        try:
+            return recover(self._log.open(self._incarnation, now_s), now_s - self._settings.keep_applied_s)
+        except SpendLogError as error:
+            if self._books.guards():
+                raise
+            self._problem = str(error)
+            return Recovered()
 
     def record(self, body: FactBody) -> Fact:
         """Number a fact and write it; one that the disk refuses is written later."""

@@ -177,6 +177,44 @@ async def test_a_full_disk_is_borne_in_memory_under_an_open_policy(tmp_path: Pat
     await world.kill()
 
 
+async def test_a_disk_that_is_full_at_the_start_stops_spending_until_there_is_room(world: World) -> None:
+    await world.start()
+    await world.spend(1000, 600)
+    await world.kill()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60, before[1]))  # room for the lock's text, not for a segment
+    try:
+        await world.restart()
+        assert "File too large" in world.budget.health().problem or "full" in world.budget.health().problem
+        with pytest.raises(AtlasError, match="spending cannot be recorded"):
+            await world.reserve(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    await world.spend(1000, 1)
+    assert world.budget.health().problem == ""
+    await world.restart()
+    assert world.budget.health().spent_today_nano_usd == 601
+
+
+async def test_a_log_that_cannot_be_had_is_an_error_only_where_there_is_something_to_guard(tmp_path: Path) -> None:
+    tmp_path.joinpath("file").write_text("no directory")
+    with pytest.raises(SpendLogError, match="file"):
+        await alone(tmp_path / "file").start()
+    free = alone(tmp_path / "file", BudgetSettings(daily_limit_nano_usd=None))
+    await free.start()
+    await free.spend(1000)
+    assert "file" in free.budget.health().problem
+    assert free.budget.health().spent_today_nano_usd == 1000
+
+
+async def test_after_the_end_nothing_is_admitted(world: World) -> None:
+    await world.start()
+    await world.budget.close()
+    with pytest.raises(AtlasError) as error:
+        await world.reserve(1)
+    assert error.value.reason is Reason.DRAINING
+
+
 @pytest.mark.parametrize("jump_s", [-400 * 86_400.0, -3600.0, 3600.0, 400 * 86_400.0])
 async def test_a_wall_clock_that_jumps_and_returns_loses_nothing(world: World, jump_s: float) -> None:
     await world.start()
