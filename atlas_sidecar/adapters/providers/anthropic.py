@@ -32,6 +32,7 @@ from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit
 
 _DEFAULT_URL: Final = "https://api.anthropic.com"
 _SAID_TIMEOUT_S: Final = 3600.0  # in a header; our transport keeps no timeout but that of connecting
+_NO_MODEL_LIST: Final = frozenset({404, 405})  # a compatible server answered, and that is what a probe asks
 _CREDENTIAL_ERRORS: Final = {
     "anthropic-bedrock": (("builtins", "RuntimeError"), ("botocore.exceptions", "BotoCoreError")),
     "anthropic-vertex": (("builtins", "RuntimeError"), ("google.auth.exceptions", "GoogleAuthError")),
@@ -60,7 +61,6 @@ class AnthropicProvider:
         self._settings = settings
         self._opening = asyncio.Lock()
         self._sdk: _Sdk | None = None
-        self._road: Road | None = None
 
     def __repr__(self) -> str:
         return f"AnthropicProvider({self.name!r}, kind={self.kind!r}, address={self.address!r})"
@@ -83,11 +83,11 @@ class AnthropicProvider:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that calls go to."""
-        url = yarl.URL(self._base_url())
+        url = yarl.URL(self._base_url() if self._sdk is None else str(self._sdk.client.base_url))
         return url.host or "", url.port or 443
 
     async def open(self) -> None:
-        """Import the SDK and build the client. Idempotent. Raises ImportError when an extra is not installed."""
+        """Import the SDK and build the client. Idempotent. Raises ProviderError, as when an extra is not installed."""
         await self._client()
 
     async def aclose(self) -> None:
@@ -111,7 +111,10 @@ class AnthropicProvider:
         try:
             response = await sdk.client.get("/v1/models?limit=1", cast_to=sdk.httpx.Response)
         except sdk.errors as error:
-            raise self._failure(sdk, error) from None
+            failure = self._failure(sdk, error)
+            if failure.http_status in _NO_MODEL_LIST:
+                return None
+            raise failure from None
         return _rate_limit(response.headers)
 
     async def _send(self, call: ProviderCall, metadata: dict[str, Any]) -> Any:
@@ -170,9 +173,9 @@ class AnthropicProvider:
         if settings.base_url:
             return settings.base_url
         if self.kind == "anthropic-bedrock":
-            return f"https://bedrock-runtime.{extra.get('aws_region', 'us-east-1')}.amazonaws.com"
+            return f"https://bedrock-runtime.{extra.get('aws_region') or 'us-east-1'}.amazonaws.com"
         if self.kind == "anthropic-vertex":
-            region = extra.get("region", "global")
+            region = extra.get("region") or "global"
             return f"https://{'' if region == 'global' else f'{region}-'}aiplatform.googleapis.com/v1"
         return _DEFAULT_URL
 
@@ -180,41 +183,42 @@ class AnthropicProvider:
         if self._sdk is None:
             async with self._opening:
                 if self._sdk is None:
-                    modules = await asyncio.to_thread(self._import)
-                    self._sdk = self._build(*modules)
+                    self._sdk = await asyncio.to_thread(self._build)
         return self._sdk
 
-    def _import(self) -> tuple[Any, Any, tuple[type[BaseException], ...]]:
-        errors = _CREDENTIAL_ERRORS.get(self.kind, ())
-        found = tuple(getattr(importlib.import_module(module), name) for module, name in errors)
-        return importlib.import_module("anthropic"), importlib.import_module("httpx2"), found
+    def _build(self) -> _Sdk:
+        try:
+            named = [(importlib.import_module(m), name) for m, name in _CREDENTIAL_ERRORS.get(self.kind, ())]
+            module, httpx = importlib.import_module("anthropic"), importlib.import_module("httpx2")
+            client = self._made(module, httpx)
+        except (ImportError, ValueError) as error:  # the extra is not installed; no region, no project
+            why = "its extra is not installed" if isinstance(error, ImportError) else "its place is not configured"
+            raise ProviderError(ErrorClass.OTHER, f"{self.name}: {why}", code="not_usable") from error
+        credential_errors = tuple(getattr(found, name) for found, name in named)
+        raised = (module.AnthropicError, httpx.InvalidURL, TypeError, ValueError, *credential_errors)
+        return _Sdk(module, httpx, client, raised, credential_errors)
 
-    def _build(self, module: Any, httpx: Any, errors: tuple[type[BaseException], ...]) -> _Sdk:
+    def _made(self, module: Any, httpx: Any) -> Any:
         settings, extra = self._settings, self._settings.extra
-        self._road = Road(settings, self._base_url())
         common: dict[str, Any] = {
-            "base_url": self._base_url(),
             "max_retries": 0,
             "timeout": _SAID_TIMEOUT_S,
             "open_telemetry": False,  # spans are ours to make
-            "http_client": http_client(httpx, self._road),
+            "http_client": http_client(httpx, Road(settings, self._base_url())),
         }
-        client: Any
         if self.kind == "anthropic-bedrock":
-            client = module.AsyncAnthropicBedrock(
-                aws_region=extra.get("aws_region"),
-                aws_profile=extra.get("aws_profile"),
+            return module.AsyncAnthropicBedrock(
+                base_url=settings.base_url or None,  # the SDK knows the region, also one of the environment
+                aws_region=extra.get("aws_region") or None,
+                aws_profile=extra.get("aws_profile") or None,
                 # Signed with the request, so it must be what the road sends.
                 default_headers={"accept-encoding": "identity"},
                 **common,
             )
-        elif self.kind == "anthropic-vertex":
+        if self.kind == "anthropic-vertex":
             places = {name: extra[name] for name in ("project_id", "region") if extra.get(name)}
-            client = module.AsyncAnthropicVertex(**{"region": "global", **places}, **common)
-        else:
-            client = module.AsyncAnthropic(api_key=settings.api_key() or "none", **common)
-        raised = (module.AnthropicError, httpx.InvalidURL, TypeError, ValueError, *errors)
-        return _Sdk(module, httpx, client, raised, errors)
+            return module.AsyncAnthropicVertex(base_url=self._base_url(), **{"region": "global", **places}, **common)
+        return module.AsyncAnthropic(base_url=self._base_url(), api_key=settings.api_key() or "none", **common)
 
 
 def _rate_limit(headers: Mapping[str, str]) -> RateLimit | None:

@@ -41,6 +41,7 @@ from atlas_sidecar.core.types import (
 
 FAMILY: Final = frozenset({"anthropic", "anthropic-bedrock", "anthropic-vertex"})
 CITATIONS: Final = "citations"  # our opaque type: the citations of the text part before it
+_MAX_BREAKPOINTS: Final = 4
 _EPHEMERAL: Final = {"type": "ephemeral"}
 _NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _JSON_ONLY: Final = "Answer with one JSON object and nothing else."
@@ -73,6 +74,7 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
     if request.response_format.json_schema:
         schema = closed_schema(json.loads(request.response_format.json_schema))
         body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
+    _limit_breakpoints(body)
     headers: dict[str, str] = {}
     left_out = _sampling(call, kind, body, headers)
     _merge(body, call.options)
@@ -260,6 +262,13 @@ def _block(raw: str) -> dict[str, Any]:
     if not isinstance(block, dict) or not isinstance(block.get("type"), str):
         raise ValueError("an opaque part is no content block")
     return block
+
+
+def _limit_breakpoints(body: dict[str, Any]) -> None:
+    """Keep the last four cache breakpoints: the API refuses more, and the later ones hold the earlier prompt too."""
+    blocks = [*body.get("system", ()), *(block for turn in body["messages"] for block in turn["content"])]
+    for block in [block for block in blocks if "cache_control" in block][:-_MAX_BREAKPOINTS]:
+        del block["cache_control"]
 
 
 def _id(identity: str) -> str:

@@ -31,6 +31,7 @@ from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit
 
 _DEFAULT_URL: Final = "https://generativelanguage.googleapis.com"
+_NO_MODEL_LIST: Final = frozenset({404, 405})  # a compatible server answered, and that is what a probe asks
 _API_VERSIONS: Final = {"google": "v1beta", "vertex": "v1beta1"}
 
 # The answer that arrived for the request that this task makes: set below the SDK, read above it.
@@ -84,7 +85,7 @@ class GoogleProvider:
         return url.host or "", url.port or 443
 
     async def open(self) -> None:
-        """Import the SDK and build the client. Idempotent."""
+        """Import the SDK and build the client. Idempotent. Raises ProviderError."""
         await self._client()
 
     async def aclose(self) -> None:
@@ -105,7 +106,9 @@ class GoogleProvider:
             try:
                 await sdk.client.aio.models.list(config={"page_size": 1, "http_options": {"headers": self._headers()}})
             except sdk.errors as error:
-                raise self._failure(sdk, error) from None
+                failure = self._failure(sdk, error)
+                if failure.http_status not in _NO_MODEL_LIST:
+                    raise failure from None
         return None
 
     async def _send(self, call: ProviderCall, metadata: dict[str, Any]) -> Any:
@@ -186,16 +189,17 @@ class GoogleProvider:
                 transport=httpx.HTTPTransport(verify=False)
             ),  # never used; made, it would cost 40 ms
         )
-        if self.kind == "google":
-            made = genai.Client(vertexai=False, api_key=settings.api_key() or "none", http_options=options)
-        else:
-            made = genai.Client(
-                vertexai=True,
-                api_key=settings.api_key() or None,
-                project=extra.get("project"),
-                location=extra.get("location") or (None if settings.api_key() else "global"),
-                http_options=options,
-            )
+        key = settings.api_key()
+        places = {"project": extra.get("project"), "location": extra.get("location") or (None if key else "global")}
+        try:
+            if self.kind == "google":
+                made = genai.Client(vertexai=False, api_key=key or "none", http_options=options)
+            else:
+                made = genai.Client(vertexai=True, api_key=key or None, http_options=options, **places)
+        except (ValueError, auth.GoogleAuthError) as error:  # neither key nor project; no credentials
+            raise ProviderError(
+                ErrorClass.AUTH, f"{self.name}: no credentials were found", code="no_credentials"
+            ) from error
         raised = (ProviderError, genai.errors.APIError, httpx.InvalidURL, RuntimeError, TypeError, ValueError)
         return _Sdk(made, (*raised, auth.GoogleAuthError), (auth.GoogleAuthError,))
 

@@ -160,7 +160,8 @@ class GoogleDecoder:
             raise error_of_fault(fault, 200, {}, 0.0)
         if chunk.usage_metadata is not None:
             self._count(chunk.usage_metadata)
-        self._note(id=chunk.response_id, model=chunk.model_version)
+        if "model" not in self._metadata:
+            self._note(id=chunk.response_id, model=chunk.model_version)
         if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
             self._blocked = chunk.prompt_feedback.block_reason
         for candidate in chunk.candidates or ():
@@ -172,6 +173,8 @@ class GoogleDecoder:
             for raw in candidate.content.parts or ():
                 self._part(raw, out)
         self._finish_reason = candidate.finish_reason or self._finish_reason
+        if candidate.finish_reason is candidate.grounding_metadata is candidate.citation_metadata is None:
+            return  # most chunks
         self._note(
             finish_message=candidate.finish_message,
             grounding_metadata=candidate.grounding_metadata,

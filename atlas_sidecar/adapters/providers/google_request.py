@@ -240,7 +240,7 @@ def _sampling(request: GenerateRequest, config: dict[str, Any]) -> None:
     if sampling.top_p is not None:
         config["topP"] = sampling.top_p
     if sampling.stop:
-        config["stopSequences"] = list(sampling.stop)
+        config["stopSequences"] = list(sampling.stop[:5])  # they take no more
     if sampling.seed is not None:
         config["seed"] = sampling.seed & 0x7FFFFFFF  # an int32 on their side
 

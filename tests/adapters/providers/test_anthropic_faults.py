@@ -9,16 +9,23 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from atlas_sidecar.adapters.providers.anthropic import AnthropicProvider
+from atlas_sidecar.adapters.providers.anthropic_answer import AnthropicDecoder
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
+from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
+    Finished,
     FinishReason,
     GenerateRequest,
     Message,
     Part,
+    ProviderEvent,
     Requirements,
     Role,
     Sampling,
@@ -307,3 +314,45 @@ async def test_nothing_answers_at_a_closed_port() -> None:
         assert got.error is not None
         assert (got.error.error_class, got.error.http_status) == (ErrorClass.TEMPORARY, 0)
         assert time.monotonic() - started < 5
+
+
+async def test_a_server_without_a_list_of_models_is_alive(provider: AnthropicProvider, upstream: Upstream) -> None:
+    upstream.answer(Answer(404, {"content-type": "text/plain"}, [b"no"]))
+    assert await provider.probe() is None
+
+
+async def test_a_key_that_is_no_header_value_is_an_error_of_ours(upstream: Upstream) -> None:
+    settings = ProviderSettings("p", "anthropic", upstream.url, lambda: "k-\n\u20ac")
+    async with aclosing(AnthropicProvider(settings)) as provider:
+        got = await collect(provider, call())
+    assert got.error is not None
+    assert "\u20ac" not in got.error.message
+    assert upstream.requests == []
+
+
+WORDS = (
+    "type index delta content_block message usage text thinking partial_json signature data citation "
+    "content stop_reason input_tokens output_tokens text_delta input_json_delta signature_delta "
+    "thinking_delta citations_delta message_start content_block_start content_block_delta "
+    "content_block_stop message_delta message_stop tool_use server_tool_use redacted_thinking error "
+    "input id name refusal"
+).split()
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=3), st.sampled_from(WORDS)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@given(st.lists(JSON, max_size=5), st.booleans())
+def test_any_documents_are_an_answer_or_an_error(documents: list[Any], whole: bool) -> None:
+    decoder, out = AnthropicDecoder(), list[ProviderEvent]()
+    try:
+        if whole and documents:
+            decoder.whole(json.dumps(documents[0]).encode(), out)
+        else:
+            decoder.events([SseEvent(b"", json.dumps(document).encode()) for document in documents], out)
+            decoder.end(out)
+    except (ProviderError, msgspec.DecodeError):
+        pass
+    assert [event for event in out[:-1] if isinstance(event, Finished)] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import sys
 import zlib
 from contextlib import aclosing
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from atlas_sidecar.adapters.providers.anthropic import AnthropicProvider
 from atlas_sidecar.adapters.providers.anthropic_eventstream import CONTENT_TYPE, EventStreamParser
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
-from atlas_sidecar.core.errors import ErrorClass
+from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import Usage
 from tests.adapters.google_cloud import service_account
 from tests.adapters.replay import Answer, Upstream, call, collect, model, splits
@@ -215,3 +216,26 @@ async def test_google_cloud_without_credentials_is_an_auth_error(
     assert got.error is not None
     assert (got.error.error_class, got.error.code) == (ErrorClass.AUTH, "no_credentials")
     assert upstream.requests == []
+
+
+async def test_bedrock_without_a_region_says_so_and_takes_the_environments(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("botocore", reason="the extra `bedrock` is not installed")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    async with aclosing(AnthropicProvider(ProviderSettings("claude", "anthropic-bedrock"))) as provider:
+        got = await collect(provider, call(model=model(BEDROCK_MODEL, "anthropic-bedrock")))
+        assert got.error is not None
+        assert (got.error.error_class, got.error.code) == (ErrorClass.OTHER, "not_usable")
+        monkeypatch.setenv("AWS_REGION", "eu-west-3")
+        await provider.open()
+        assert provider.address == ("bedrock-runtime.eu-west-3.amazonaws.com", 443)
+
+
+async def test_an_extra_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
+    async with aclosing(AnthropicProvider(ProviderSettings("claude", "anthropic-bedrock"))) as provider:
+        with pytest.raises(ProviderError, match="extra is not installed"):
+            await provider.open()

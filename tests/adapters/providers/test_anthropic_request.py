@@ -148,6 +148,13 @@ def test_cache_breakpoints_stay_where_they_are() -> None:
     assert ["cache_control" in block for block in body["messages"][0]["content"]] == [False, True]
 
 
+def test_the_last_four_breakpoints_are_kept_because_the_api_refuses_more() -> None:
+    marked = [says(USER, Part(Text(str(i)), cache_breakpoint=True)) for i in range(6)]
+    body = sent(says(SYSTEM, Part(Text("long"), cache_breakpoint=True)), *marked).body
+    blocks = [*body["system"], *body["messages"][0]["content"]]
+    assert [block["text"] for block in blocks if "cache_control" in block] == ["2", "3", "4", "5"]
+
+
 def test_own_signatures_and_opaque_parts_go_back_word_for_word_and_foreign_ones_do_not() -> None:
     def turn(origin: str) -> Message:
         return says(
