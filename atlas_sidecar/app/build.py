@@ -36,6 +36,7 @@ _PROVIDERS: Final = {
     "google": ("google", "GoogleProvider"),
     "groq": ("groq", "GroqProvider"),
     "openai": ("openai", "OpenAIProvider"),
+    "vertex": ("google", "GoogleProvider"),
 }
 _EXTRAS: Final = tuple(key for key, kinds in KEYS_OF_KINDS.items() if kinds != ("simulated",))
 _SETTINGS_OF_THEIR_OWN: Final = frozenset({"organization", "wire"})

@@ -10,6 +10,7 @@ from atlas_sidecar.config.values import EnvName, File, Many, Name, Section, Toke
 
 KINDS: Final = (
     "anthropic", "openai", "google", "groq", "simulated", "anthropic-bedrock", "anthropic-vertex", "azure-openai",
+    "vertex",
 )  # fmt: skip
 # Kinds that are looked for when no provider is configured, with the variables that may hold their key.
 KEY_VARIABLES: Final = {
@@ -19,18 +20,20 @@ KEY_VARIABLES: Final = {
     "groq": ("GROQ_API_KEY",),
 }
 # Kinds that find credentials where their platform keeps them, when no key is given.
-PLATFORM_KINDS: Final = frozenset({"anthropic-bedrock", "anthropic-vertex"})
+PLATFORM_KINDS: Final = frozenset({"anthropic-bedrock", "anthropic-vertex", "vertex"})
 # Keys that only some kinds understand.
 KEYS_OF_KINDS: Final = {
     "organization": ("openai",),
     "wire": ("openai",),
     "max_tokens_field": ("openai",),
     "done_marker": ("openai",),
-    "api_version": ("azure-openai",),
+    "api_version": ("azure-openai", "google", "vertex"),
     "aws_region": ("anthropic-bedrock",),
     "aws_profile": ("anthropic-bedrock",),
     "project_id": ("anthropic-vertex",),
     "region": ("anthropic-vertex",),
+    "project": ("vertex",),
+    "location": ("vertex",),
     **dict.fromkeys(
         ("seed", "text", "output_tokens", "time_to_first_token_s", "tokens_per_s", "models", "faults"), ("simulated",)
     ),
@@ -100,7 +103,7 @@ class ProviderEntry(SimulatedPace):
     kind: str = Field(
         default="",
         description="anthropic, openai (and all that speak its protocol), google, groq, simulated, azure-openai, "
-        "anthropic-bedrock or anthropic-vertex; default: the provider's name",
+        "anthropic-bedrock, anthropic-vertex or vertex (Gemini on Google Cloud); default: the provider's name",
     )
     api_key_env: EnvName | None = Field(
         default=None,
@@ -130,11 +133,15 @@ class ProviderEntry(SimulatedPace):
     done_marker: bool | None = Field(
         default=None, description="openai only: false for a server that ends its streams without [DONE]"
     )
-    api_version: Name | None = Field(default=None, description="azure-openai only: such as 2024-10-21")
+    api_version: Name | None = Field(
+        default=None, description="azure-openai, google and vertex only: such as 2024-10-21"
+    )
     aws_region: Name | None = Field(default=None, description="anthropic-bedrock only: such as us-east-1")
     aws_profile: Name | None = Field(default=None, description="anthropic-bedrock only: profile of the credentials")
     project_id: Name | None = Field(default=None, description="anthropic-vertex only: the Google Cloud project")
     region: Name | None = Field(default=None, description="anthropic-vertex only: such as global")
+    project: Name | None = Field(default=None, description="vertex only: the Google Cloud project")
+    location: Name | None = Field(default=None, description="vertex only: such as global")
     seed: int | None = Field(default=None, description="simulated only: makes its chance repeat")
     models: dict[str, SimulatedModel] = Field(
         default={}, description="simulated only: scripts, by the model's own name"

@@ -49,6 +49,7 @@ class Served:
         self.process = process
         self.addresses = addresses
         self.start_s = start_s
+        self.home = log.parent
         self._log = log
 
     @property

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -38,8 +39,20 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-def generate(router: object, **fields: object) -> list[pb.GenerateEvent]:
-    return list(router.Generate(pb.GenerateRequest(messages=PROMPT, **fields), timeout=20))  # type: ignore[attr-defined,arg-type]
+def generate(router: Any) -> list[pb.GenerateEvent]:
+    return list(router.Generate(pb.GenerateRequest(messages=PROMPT), timeout=20))
+
+
+def check(channel: grpc.Channel, service: str = "") -> health_pb2.HealthCheckResponse:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    answer: health_pb2.HealthCheckResponse = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+    return answer
+
+
+def raw_select(channel: grpc.Channel, data: bytes) -> bytes:
+    call: Any = channel.unary_unary("/atlas_api.v1.Router/Select")
+    answer: bytes = call(data, timeout=5)
+    return answer
 
 
 def test_it_prints_every_address_with_its_real_port_and_nothing_else_on_stdout(simulated: Served) -> None:
@@ -81,10 +94,8 @@ def test_health_and_decisions_name_the_same_configuration(simulated: Served) -> 
 
 def test_grpc_health_says_serving_for_the_whole_and_for_the_router(simulated: Served) -> None:
     with grpc.insecure_channel(simulated.address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
         for service in ("", "atlas_api.v1.Router"):
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            assert check(channel, service).status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_reflection_lists_the_services(simulated: Served) -> None:
@@ -98,12 +109,11 @@ def test_a_message_over_the_limit_and_bytes_that_are_no_protobuf_leave_the_serve
     config.write_text("limits: {max_message_bytes: 65536}\n")
     with serving(tmp_path / "home", "--simulate", "--config", str(config)) as served:
         with grpc.insecure_channel(served.address) as channel:
-            call = channel.unary_unary("/atlas_api.v1.Router/Select")
             with pytest.raises(grpc.RpcError) as large:
-                call(b"\x0a" + b"\xff" * 100_000, timeout=5)
+                raw_select(channel, b"\x0a" + b"\xff" * 100_000)
             with pytest.raises(grpc.RpcError):
-                call(b"\xff\xff\xff\xff", timeout=5)
-        assert large.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+                raw_select(channel, b"\xff\xff\xff\xff")
+        assert large.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert served.health().status == pb.HealthResponse.STATUS_SERVING
 
 
@@ -117,11 +127,11 @@ def test_health_listen_serves_health_alone(tmp_path: Path) -> None:
         serving(tmp_path / "home", "--simulate", "--config", str(config)),
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        answer = check(channel)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
         with pytest.raises(grpc.RpcError) as refused:
-            channel.unary_unary("/atlas_api.v1.Router/Select")(b"", timeout=5)
-        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]
+            raw_select(channel, b"")
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 # ------------------------------------------------------------------------------------------- Unix sockets
@@ -192,8 +202,8 @@ def test_sigterm_lets_the_call_in_flight_finish_and_exits_0(tmp_path: Path) -> N
             rest = list(events)
         assert first.delta.text
         assert rest[-1].HasField("completed")
-        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
-        assert "shutting down" in refused.value.details()  # type: ignore[attr-defined]
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "shutting down" in (refused.value.details() or "")
         assert served.process.wait(10) == 0
     assert '"draining' in served.log
     assert '"stopped"' in served.log
@@ -209,7 +219,7 @@ def test_while_it_drains_grpc_health_says_not_serving(tmp_path: Path) -> None:
             next(iter(events))
             served.process.send_signal(signal.SIGTERM)
             time.sleep(0.3)
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+            answer = check(channel)
             list(events)
         assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert served.process.wait(10) == 0
