@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from atlas_sidecar.adapters.providers.openai_responses_request import KIND, ReasoningSignature
-from atlas_sidecar.adapters.providers.wire.chat_answer import call_id
+from atlas_sidecar.adapters.providers.wire.chat_answer import call_id, disjoint
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, fault_of_object
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.core.errors import ProviderError
@@ -151,8 +151,9 @@ class ResponsesDecoder:
                     self._start_call(index, item, out)
             case "response.function_call_arguments.delta":
                 if (index, "call", 0) in self._parts and event.delta:
+                    fragment = _checked(event.delta)
                     self._arguments.add(index)
-                    out.append(ToolArguments(self._parts[index, "call", 0], event.delta))
+                    out.append(ToolArguments(self._parts[index, "call", 0], fragment))
             case "response.reasoning_summary_text.delta":
                 self._reasoning(index, event.summary_index, event.delta, out)
             case "response.reasoning_text.delta":
@@ -289,12 +290,7 @@ def _usage(usage: _Usage | None) -> Usage:
     """Return disjoint counts: cached tokens are inside the input, reasoning tokens inside the output."""
     if usage is None:
         return Usage()
-    cached = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
-    written = usage.input_tokens_details.cache_write_tokens if usage.input_tokens_details else None
-    reasoning = usage.output_tokens_details.reasoning_tokens if usage.output_tokens_details else None
-    plain, output = usage.input_tokens, usage.output_tokens
-    if plain is not None:
-        plain = max(0, plain - (cached or 0) - (written or 0))
-    if output is not None:
-        output = max(0, output - (reasoning or 0))
-    return Usage(plain, cached, written, output, reasoning)
+    read, made = usage.input_tokens_details or _InputDetails(), usage.output_tokens_details or _OutputDetails()
+    return disjoint(
+        usage.input_tokens, read.cached_tokens, read.cache_write_tokens, usage.output_tokens, made.reasoning_tokens
+    )

@@ -18,7 +18,15 @@ from typing import Any, Final
 
 import msgspec
 
-from atlas_sidecar.adapters.providers.wire.chat_chunks import ChatUsage, Choice, Chunk, Delta, ToolFragment
+from atlas_sidecar.adapters.providers.wire.chat_chunks import (
+    ChatUsage,
+    Choice,
+    Chunk,
+    CompletionDetails,
+    Delta,
+    PromptDetails,
+    ToolFragment,
+)
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, fault_of_object, safe_code
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.core.errors import ProviderError
@@ -38,6 +46,7 @@ from atlas_sidecar.core.types import (
 )
 
 DONE: Final = b"[DONE]"
+_MAX_COUNT: Final = 10**12
 _FUNCTION_CALL: Final = -1  # the index of a call in the form before tools
 FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": FinishReason.STOP,
@@ -267,15 +276,28 @@ def usage_of(usage: ChatUsage) -> Usage:
 
     A server whose `total_tokens` is the sum of all three counts reasoning beside the completion: then it stays so.
     """
-    prompt, completion = usage.prompt_tokens, usage.completion_tokens
-    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
-    if cached is None:
-        cached = usage.prompt_cache_hit_tokens
-    written = usage.prompt_tokens_details.cache_write_tokens if usage.prompt_tokens_details else None
-    reasoning = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
-    if prompt is not None:
-        prompt = max(0, prompt - (cached or 0) - (written or 0))
-    if completion is not None and reasoning:
-        beside = usage.total_tokens == (usage.prompt_tokens or 0) + completion + reasoning
-        completion = completion if beside else max(0, completion - reasoning)
-    return Usage(prompt, cached, written, completion, reasoning)
+    read, made = usage.prompt_tokens_details or PromptDetails(), usage.completion_tokens_details or CompletionDetails()
+    cached = usage.prompt_cache_hit_tokens if read.cached_tokens is None else read.cached_tokens
+    completion, reasoning = usage.completion_tokens, made.reasoning_tokens
+    if completion and reasoning and usage.total_tokens == (usage.prompt_tokens or 0) + completion + reasoning:
+        completion += reasoning
+    return disjoint(usage.prompt_tokens, cached, read.cache_write_tokens, completion, reasoning)
+
+
+def disjoint(
+    input_: int | None, cached: int | None, written: int | None, output: int | None, reasoning: int | None
+) -> Usage:
+    """Return the counts without what is counted twice: cached within the input, reasoning within the output.
+
+    No count is below 0 or above 10^12, whatever was reported.
+    """
+    cached, written, reasoning = _bounded(cached), _bounded(written), _bounded(reasoning)
+    if input_ is not None:
+        input_ -= (cached or 0) + (written or 0)
+    if output is not None:
+        output -= reasoning or 0
+    return Usage(_bounded(input_), cached, written, _bounded(output), reasoning)
+
+
+def _bounded(count: int | None) -> int | None:
+    return None if count is None else min(max(count, 0), _MAX_COUNT)
