@@ -16,8 +16,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import yarl
-
 from atlas_sidecar.adapters.providers.anthropic_answer import AnthropicDecoder
 from atlas_sidecar.adapters.providers.anthropic_errors import TAXONOMY
 from atlas_sidecar.adapters.providers.anthropic_eventstream import CONTENT_TYPE, EventStreamBody
@@ -26,6 +24,7 @@ from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.answer import read_answer
 from atlas_sidecar.adapters.providers.wire.errors import cause_of, fault_of_body
 from atlas_sidecar.adapters.providers.wire.ratelimits import anthropic_rate_limit
+from atlas_sidecar.adapters.providers.wire.sdk import host_and_port
 from atlas_sidecar.adapters.providers.wire.transport import BODY_EXTENSION, Road, body_of, http_client
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit
@@ -61,6 +60,7 @@ class AnthropicProvider:
         self._settings = settings
         self._opening = asyncio.Lock()
         self._sdk: _Sdk | None = None
+        self._road: Road | None = None
 
     def __repr__(self) -> str:
         return f"AnthropicProvider({self.name!r}, kind={self.kind!r}, address={self.address!r})"
@@ -83,8 +83,7 @@ class AnthropicProvider:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that calls go to."""
-        url = yarl.URL(self._base_url() if self._sdk is None else str(self._sdk.client.base_url))
-        return url.host or "", url.port or 443
+        return host_and_port(self._base_url() if self._sdk is None else str(self._sdk.client.base_url))
 
     async def open(self) -> None:
         """Import the SDK and build the client. Idempotent. Raises ProviderError, as when an extra is not installed."""
@@ -92,9 +91,9 @@ class AnthropicProvider:
 
     async def aclose(self) -> None:
         """Close connections. Idempotent."""
-        sdk, self._sdk = self._sdk, None
-        if sdk is not None:
-            await sdk.client.close()
+        self._sdk = None
+        if self._road is not None:
+            await self._road.aclose()
 
     def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
         """Send exactly one request and yield its answer; see ports.Provider."""
@@ -183,14 +182,16 @@ class AnthropicProvider:
         if self._sdk is None:
             async with self._opening:
                 if self._sdk is None:
-                    self._sdk = await asyncio.to_thread(self._build)
+                    self._road = self._road or Road(self._settings, self._base_url())
+                    await self._road.open()
+                    self._sdk = await asyncio.to_thread(self._build, self._road)
         return self._sdk
 
-    def _build(self) -> _Sdk:
+    def _build(self, road: Road) -> _Sdk:
         try:
             named = [(importlib.import_module(m), name) for m, name in _CREDENTIAL_ERRORS.get(self.kind, ())]
             module, httpx = importlib.import_module("anthropic"), importlib.import_module("httpx2")
-            client = self._made(module, httpx)
+            client = self._made(module, http_client(httpx, road))
         except (ImportError, ValueError) as error:  # the extra is not installed; no region, no project
             why = "its extra is not installed" if isinstance(error, ImportError) else "its place is not configured"
             raise ProviderError(ErrorClass.OTHER, f"{self.name}: {why}", code="not_usable") from error
@@ -198,13 +199,13 @@ class AnthropicProvider:
         raised = (module.AnthropicError, httpx.InvalidURL, TypeError, ValueError, *credential_errors)
         return _Sdk(module, httpx, client, raised, credential_errors)
 
-    def _made(self, module: Any, httpx: Any) -> Any:
+    def _made(self, module: Any, transport: Any) -> Any:
         settings, extra = self._settings, self._settings.extra
         common: dict[str, Any] = {
             "max_retries": 0,
             "timeout": _SAID_TIMEOUT_S,
             "open_telemetry": False,  # spans are ours to make
-            "http_client": http_client(httpx, Road(settings, self._base_url())),
+            "http_client": transport,
         }
         if self.kind == "anthropic-bedrock":
             return module.AsyncAnthropicBedrock(

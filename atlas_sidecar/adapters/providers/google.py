@@ -18,14 +18,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
-import yarl
-
 from atlas_sidecar.adapters.providers.google_answer import GoogleDecoder
 from atlas_sidecar.adapters.providers.google_errors import TAXONOMY, error_of_answer
 from atlas_sidecar.adapters.providers.google_request import content_body
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.answer import read_answer
 from atlas_sidecar.adapters.providers.wire.errors import cause_of
+from atlas_sidecar.adapters.providers.wire.sdk import host_and_port
 from atlas_sidecar.adapters.providers.wire.transport import Road, http_client
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit
@@ -81,8 +80,7 @@ class GoogleProvider:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that calls go to."""
-        url = yarl.URL(self._base_url())
-        return url.host or "", url.port or 443
+        return host_and_port(self._base_url())
 
     async def open(self) -> None:
         """Import the SDK and build the client. Idempotent. Raises ProviderError."""
@@ -172,6 +170,7 @@ class GoogleProvider:
             async with self._opening:
                 if self._sdk is None:
                     self._road = self._road or Road(self._settings, self._base_url())
+                    await self._road.open()
                     self._sdk = await asyncio.to_thread(self._build, self._road)
         return self._sdk
 
