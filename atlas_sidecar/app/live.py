@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from atlas_sidecar.app.build import Builder, Built
@@ -22,8 +23,11 @@ from atlas_sidecar.runtime.engine import Engine
 from atlas_sidecar.runtime.health import Health
 
 _log: Final = logging.getLogger(__name__)
-_BOUND: Final = ("listen", "tls", "insecure", "health_listen", "metrics_listen", "log_level", "limits", "budget")
-_BOUND_TOO: Final = ("telemetry", "health")
+# Settings that are bound to the process: a section, or one key of it.
+_BOUND: Final = (
+    "listen", "tls", "health_listen", "metrics_listen", "log_level", "limits", "budget", "telemetry",
+    "health.probe_interval_s",
+)  # fmt: skip
 
 
 class Live:
@@ -60,6 +64,7 @@ class Live:
     async def follow(self, load: Callable[[], Configuration]) -> None:
         """Watch the configuration's files and take every valid change over; runs until it is cancelled."""
         watch = Watch(self.configuration.files)
+        await self.ready.wait()  # else the first engine could take the place of a newer one
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             if watch.changed():
@@ -79,8 +84,9 @@ class Live:
         except Exception:  # noqa: BLE001 - a supervisor: a mistake of ours must not end the sidecar
             _log.exception("the changed configuration could not be taken over, the old one stays in use")
             return False
-        for key in (*_BOUND, *_BOUND_TOO):
-            if getattr(configuration.settings, key) != getattr(self.configuration.settings, key):
+        for key in _BOUND:
+            setting = attrgetter(key)
+            if setting(configuration.settings) != setting(self.configuration.settings):
                 _log.warning("%s changed: that needs a restart; until then the old value holds", key)
         await self._take(configuration, built)
         _log.info("configuration %s is in use", configuration.version)
