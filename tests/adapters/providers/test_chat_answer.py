@@ -163,6 +163,8 @@ def test_only_the_first_choice_is_read() -> None:
         ),
         ({"prompt_tokens": 3, "prompt_cache_hit_tokens": 2}, Usage(1, 2, None, None, None)),
         ({"prompt_tokens": 3, "prompt_tokens_details": None}, Usage(3, None, None, None, None)),
+        ({"prompt_tokens": -3, "completion_tokens": 10**18}, Usage(0, None, None, 10**12, None)),
+        ({"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 5}}, Usage(0, 5, None, None, None)),
     ],
 )
 def test_counts_become_disjoint(reported: dict[str, Any], usage: Usage) -> None:
