@@ -12,7 +12,7 @@ LOCKED := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
           --no-emit-package atlas-api --no-header --quiet --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz help setup demo run test check protos lock clean simulate postgres
+.PHONY: e2e-tracing fuzz help setup demo run test check protos lock clean simulate postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -42,6 +42,11 @@ simulate: setup ## 10,000 sidecars and their budget in virtual time, a day and a
 
 postgres: ## install the PostgreSQL server that the budget service's tests start (Debian, as root)
 	@tools/postgres
+
+e2e-tracing: setup ## the demo's outage in a real trace viewer and a browser: Phoenix (850 MB), Chromium (Debian, as root)
+	@command -v chromium >/dev/null || test "$$(id -u)" != 0 || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; } >/dev/null
+	@tools/phoenix install
+	@ATLAS_E2E_TRACING=1 $(BIN)/pytest tests/e2e/test_tracing_viewer.py -q
 
 protos: setup .tools/buf ## regenerate the stubs of clients/python from protos/
 	@tools/protos

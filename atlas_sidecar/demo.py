@@ -116,7 +116,8 @@ async def demo(terminal: Terminal, explain: Explain, usd: Usd) -> int:
 @asynccontextmanager
 async def _sidecar(directory: Path, collector: TraceCollector) -> AsyncIterator[str]:
     file = directory / "demo.yaml"
-    file.write_text(CONFIGURATION)
+    viewer = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")  # a trace viewer to show it to, as `make demo UI=1` does
+    file.write_text(CONFIGURATION + (f"telemetry: {{otlp_endpoint: {viewer!r}}}\n" if viewer else ""))
     environ = {"XDG_STATE_HOME": str(directory)}
     logging.getLogger("atlas_sidecar").setLevel(logging.ERROR)
     sidecar = Sidecar(load(str(file), environ), environ, SystemClock(), (collector,))

@@ -106,7 +106,7 @@ def _note(span: ReadableSpan) -> str:
     attributes = span.attributes or {}
     if s.OUTCOME in attributes:
         cost = attributes.get(s.COST)
-        counts = [f"{attributes.get(s.HOPS)!s} hops", f"{attributes.get(s.ATTEMPTS)!s} attempts"]
+        counts = [_count(attributes.get(s.HOPS), "hop"), _count(attributes.get(s.ATTEMPTS), "attempt")]
         parts = [str(attributes[s.OUTCOME]), *counts]
         return " · ".join([*parts, format_usd(cost if isinstance(cost, int) else None)])
     if span.status.status_code is StatusCode.ERROR:
@@ -118,6 +118,10 @@ def _note(span: ReadableSpan) -> str:
     if s.SKIP_DETAIL in attributes:
         return str(attributes[s.SKIP_DETAIL])
     return str(attributes.get(s.DECISION_SELECTED, ""))
+
+
+def _count(number: object, noun: str) -> str:
+    return f"{number!s} {noun}" if number == 1 else f"{number!s} {noun}s"
 
 
 def _duration(seconds: float) -> str:

@@ -51,7 +51,7 @@ class Call:
         """Record a wait that just ended."""
         if self.spans is None:
             return
-        told = f"{seconds:.1f}".removesuffix(".0")
+        told = f"{seconds:.1f}".removesuffix(".0") if seconds >= 0.1 else f"{seconds:.2f}"
         end_ns = self.now_ns()
         attributes: dict[str, Value] = {s.KIND: s.KIND_CHAIN, s.WAIT_REASON: why}
         start_ns = end_ns - int(seconds * 1e9)
