@@ -173,7 +173,7 @@ class Changes:
     """What has to be written back."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
-    days: list[Day] = field(default_factory=list)
+    days: dict[tuple[str, str], Day] = field(default_factory=dict)
     accounts: dict[tuple[str, str], Account] = field(default_factory=dict)
     incarnations: dict[str, Incarnation] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -182,9 +182,9 @@ class Changes:
 
     def clear(self) -> None:
         """Forget what changed: it is written, or nobody asks."""
-        for table in (self.nodes, self.accounts, self.incarnations, self.leases):
+        for table in (self.nodes, self.days, self.accounts, self.incarnations, self.leases):
             table.clear()
-        for lines in (self.days, self.spend, self.quarantine):
+        for lines in (self.spend, self.quarantine):
             lines.clear()
 
 
@@ -248,7 +248,7 @@ class Books:
     def _create_day(self, root: str, span: Span) -> None:
         day = Day(root, span)
         self.add_day(day)
-        self.changed.days.append(day)
+        self.changed.days[root, span.name] = day
 
     def ensure_node(self, path: str, max_descendants: int) -> Node | None:
         """Return a node, creating it below an existing root; None without root, or when the tree is full."""

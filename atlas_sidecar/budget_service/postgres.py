@@ -55,9 +55,14 @@ class PostgresSession:
         self.connection.execute(sql.encode())
 
     def run_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
-        """Run a statement once for each row of parameters, in one round trip."""
-        with self.connection.cursor() as cursor:
-            cursor.executemany(sql.replace("?", "%s").encode(), parameters)
+        """Insert many rows with one statement, a column at a time: no two of them may have the same key."""
+        if not parameters:
+            return
+        head, _, rest = sql.partition(" VALUES (")
+        columns = [list(column) for column in zip(*parameters, strict=True)]
+        arrays = ", ".join(f"%s::{_array_type(column)}" for column in columns)
+        text = f"{head} SELECT * FROM unnest({arrays}){rest.partition(')')[2]}"
+        self.connection.execute(text.encode(), columns)
 
     def member(self, column: str) -> str:
         """Return the condition that a column is in an array parameter."""
@@ -66,6 +71,14 @@ class PostgresSession:
     def array(self, values: Iterable[str]) -> list[str]:
         """Return the parameter for `member`."""
         return sorted(values)
+
+
+def _array_type(column: Sequence[Any]) -> str:
+    """Return the type of a column's array; a column of NULL alone is a number (texts are NOT NULL in our schema)."""
+    known = next((value for value in column if value is not None), 0)
+    if isinstance(known, str):
+        return "text[]"
+    return "bytea[]" if isinstance(known, bytes) else "bigint[]"
 
 
 class PostgresStore:

@@ -68,7 +68,7 @@ class Session(Protocol):
         ...
 
     def run_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
-        """Run a statement once for each row of parameters."""
+        """Insert rows: `INSERT ... VALUES (?, ...) ...`, every value a parameter, no two rows with the same key."""
         ...
 
     def member(self, column: str) -> str:
@@ -233,9 +233,9 @@ def _create_roots(session: Session, books: Books, roots: Iterable[str]) -> None:
     missing = sorted(root for root in roots if root not in books.nodes)
     if missing and session.lock:
         session.run_many(
-            "INSERT INTO budget_node (path, depth, time_zone, version, descendants) VALUES (?, 0, 'UTC', 0, 0)"
+            "INSERT INTO budget_node (path, depth, time_zone, version, descendants) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (path) DO NOTHING",
-            [(root,) for root in missing],
+            [(root, 0, "UTC", 0, 0) for root in missing],
         )
         _load_nodes(session, books, missing)
 
@@ -246,8 +246,8 @@ def _create_incarnations(session: Session, books: Books, named: Mapping[str, str
     if missing and session.lock:
         session.run_many(
             "INSERT INTO incarnation (incarnation, sidecar_id, state, applied_seq, sync_seq, last_seen_ms)"
-            " VALUES (?, ?, 1, 0, 0, 0) ON CONFLICT (incarnation) DO NOTHING",
-            [(name, named[name]) for name in missing],
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (incarnation) DO NOTHING",
+            [(name, named[name], int(IncarnationState.OPEN), 0, 0, 0) for name in missing],
         )
         _load_incarnations(session, books, missing)
 

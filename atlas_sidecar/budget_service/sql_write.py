@@ -1,7 +1,7 @@
 """Write back what the ledger changed.
 
 Rules kept here:
-- One statement per table and transaction, run once per row. Rows are written in the order of their keys.
+- One statement per table and transaction, for all its rows, in the order of their keys.
 - Spend is inserted, never updated: the primary key is the last guard against posting an attempt twice.
 """
 
@@ -18,7 +18,7 @@ class Writer(Protocol):
     """What writing needs of a session."""
 
     def run_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
-        """Run a statement once for each row of parameters."""
+        """Insert rows: `INSERT ... VALUES (?, ...) ...`, every value a parameter, no two rows with the same key."""
         ...
 
 
@@ -69,7 +69,7 @@ def _statements(changes: Changes, now_ms: int) -> Iterator[tuple[str, list[Seque
             for _, n in sorted(changes.nodes.items())
         ],
     )
-    yield DAY, [(day.root, *day.span) for day in changes.days]
+    yield DAY, [(day.root, *day.span) for _, day in sorted(changes.days.items())]
     yield (
         PERIOD,
         [
