@@ -65,13 +65,15 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
     if system:
         body["system"] = system
     body["messages"] = _turns(request.messages)
-    if call.prefill and call.model.prefill:
-        _prefill(body["messages"], call.prefill)
+    begun = call.prefill.rstrip() if call.model.prefill else ""  # the API refuses white space at its end
+    if begun:
+        _prefill(body["messages"], begun)
     body.update(tool_fields(request))
     if request.sampling.stop:
         body["stop_sequences"] = [stop for stop in request.sampling.stop if stop.strip()]
-    body.update(_thinking(call, body["messages"]))
-    if request.response_format.json_schema:
+    if not begun:  # neither goes together with a prefill
+        body.update(_thinking(call, body["messages"]))
+    if request.response_format.json_schema and not begun:
         schema = closed_schema(json.loads(request.response_format.json_schema))
         body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
     _limit_breakpoints(body)
@@ -230,10 +232,7 @@ def _sampling(call: ProviderCall, kind: str, body: dict[str, Any], headers: dict
     return tuple(left_out)
 
 
-def _prefill(turns: list[dict[str, Any]], prefill: str) -> None:
-    text = prefill.rstrip()  # the API refuses a last assistant text that ends in white space
-    if not text:
-        return
+def _prefill(turns: list[dict[str, Any]], text: str) -> None:
     if turns and turns[-1]["role"] == "assistant":
         turns[-1]["content"].append({"type": "text", "text": text})
     else:

@@ -68,4 +68,6 @@ def thinking_fields(model: str, effort: ReasoningEffort, max_tokens: int, must_c
     fields: dict[str, Any] = {"output_config": {"effort": effort.name.lower()}}
     if not must_call_tool:
         fields["thinking"] = {"type": "adaptive"}
+        if version > _ADAPTIVE_FROM:  # these leave the thoughts' text out unless asked
+            fields["thinking"]["display"] = "summarized"
     return fields

@@ -28,6 +28,7 @@ _KEY_REASONS: Final = frozenset(
 )
 _BAD_REQUEST: Final = frozenset({400})
 _TOO_LONG_TEXT: Final = re.compile(r"exceeds? the maximum number of tokens|request payload size exceeds", re.IGNORECASE)
+_NOTHING_TEXT: Final = re.compile(r"limit: 0\b")
 _MODEL_TEXT: Final = re.compile(
     r"is not (?:enabled|supported|available)|(?:does|do) not support|only (?:supported|works) (?:by|for|in|with)"
     r"|missing a thought_signature|is unsupported",
@@ -104,16 +105,18 @@ def _detailed(fault: Fault) -> Verdict | None:
             return _AUTH
         violations = detail.get("violations")
         for violation in violations if fault.status == 429 and isinstance(violations, list) else ():
-            if isinstance(violation, Mapping) and _is_used_up(violation):
+            if isinstance(violation, Mapping) and _is_used_up(violation, fault.message):
                 return _QUOTA
     if TAXONOMY.verdict(fault).error_class is ErrorClass.INVALID_REQUEST and _MODEL_TEXT.search(fault.message[:4096]):
         return _NOT_THIS_MODEL
     return None
 
 
-def _is_used_up(violation: Mapping[str, Any]) -> bool:
-    """Whether a quota is one of the day, or one of nothing at all."""
-    return "PerDay" in str(violation.get("quotaId", "")) or str(violation.get("quotaValue", "")) == "0"
+def _is_used_up(violation: Mapping[str, Any], message: str) -> bool:
+    """Whether a quota is one of the day, or of nothing at all (a zero, which proto3 leaves out and the text says)."""
+    if "PerDay" in str(violation.get("quotaId", "")) or str(violation.get("quotaValue", "")) == "0":
+        return True
+    return "quotaValue" not in violation and _NOTHING_TEXT.search(message[:4096]) is not None
 
 
 def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -251,7 +251,10 @@ def _thinking(call: ProviderCall, generation: tuple[int, int]) -> dict[str, Any]
         return {}
     if generation >= (3, 0):
         least = "minimal" if "flash" in model else "low"  # thinking cannot be turned off
-        config: dict[str, Any] = {"thinkingLevel": least if effort is ReasoningEffort.NONE else effort.name.lower()}
+        level = least if effort is ReasoningEffort.NONE else effort.name.lower()
+        if level == "medium" and generation == (3, 0) and "pro" in model:
+            level = "high"  # the first one knows low and high only
+        config: dict[str, Any] = {"thinkingLevel": level}
     elif effort is ReasoningEffort.NONE:
         config = {"thinkingBudget": 128 if "pro" in model else 0}  # 128 is the least that pro takes
     else:

@@ -38,6 +38,7 @@ from tests.adapters.replay import call, model
 SYSTEM, USER, ASSISTANT, TOOL = Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.TOOL
 NEW, OLD = "claude-sonnet-5-5", "claude-sonnet-4-5"
 ADAPTIVE = {"type": "adaptive"}
+SHOWN = {"type": "adaptive", "display": "summarized"}
 ADD = Tool("add", "Adds.", '{"type":"object","properties":{"a":{"type":"integer"}}}')
 
 
@@ -200,7 +201,7 @@ def test_a_json_schema_is_closed_for_structured_output() -> None:
 @pytest.mark.parametrize(
     ("name", "effort", "expected"),
     [
-        (NEW, ReasoningEffort.HIGH, {"thinking": ADAPTIVE, "output_config": {"effort": "high"}}),
+        (NEW, ReasoningEffort.HIGH, {"thinking": SHOWN, "output_config": {"effort": "high"}}),
         (NEW, ReasoningEffort.NONE, {"output_config": {"effort": "low"}}),
         ("claude-opus-4-6", ReasoningEffort.NONE, {}),
         (
@@ -252,6 +253,15 @@ def test_a_prefill_is_sent_only_to_models_that_take_one() -> None:
         "content": [{"type": "text", "text": "Once upon"}],
     }
     assert sent(name=NEW, prefill="Once").body["messages"][-1]["role"] == "user"
+
+
+def test_a_prefill_excludes_thinking_and_structured_output() -> None:
+    wanted: dict[str, Any] = {
+        "sampling": Sampling(reasoning_effort=ReasoningEffort.HIGH),
+        "response_format": ResponseFormat("{}"),
+    }
+    assert {"thinking", "output_config"} <= set(sent(name=OLD, cap=8000, **wanted).body)
+    assert not {"thinking", "output_config"} & set(sent(name=OLD, cap=8000, prefill="Once", **wanted).body)
 
 
 def test_options_are_merged_last() -> None:

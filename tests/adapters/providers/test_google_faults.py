@@ -53,7 +53,7 @@ def refused(code: int, status: str, message: str = "", *details: dict[str, Any])
 
 
 def quota(quota_id: str, value: str = "10") -> dict[str, Any]:
-    violations = [{"quotaId": quota_id, "quotaValue": value}]
+    violations = [{"quotaId": quota_id, "quotaValue": value} if value else {"quotaId": quota_id}]
     return {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": violations}
 
 
@@ -103,6 +103,11 @@ async def error_of(provider: GoogleProvider, upstream: Upstream, answer: Answer)
             ErrorClass.QUOTA_EXHAUSTED,
         ),
         (429, refused(429, EXHAUSTED, "", quota("RequestsPerMinute", "0")), ErrorClass.QUOTA_EXHAUSTED),
+        (
+            429,
+            refused(429, EXHAUSTED, "limit: 0, model: n", quota("PerMinute", "")),
+            ErrorClass.QUOTA_EXHAUSTED,
+        ),
         (429, refused(429, EXHAUSTED), ErrorClass.RATE_LIMITED),
         (500, refused(500, "INTERNAL"), ErrorClass.TEMPORARY),
         (503, refused(503, "UNAVAILABLE"), ErrorClass.OVERLOADED),

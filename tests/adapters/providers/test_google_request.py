@@ -169,6 +169,8 @@ def test_sampling_has_its_names() -> None:
     ("name", "effort", "expected"),
     [
         (NEW, ReasoningEffort.HIGH, {"thinkingLevel": "high", "includeThoughts": True}),
+        (NEW, ReasoningEffort.MEDIUM, {"thinkingLevel": "medium", "includeThoughts": True}),
+        ("gemini-3-pro-preview", ReasoningEffort.MEDIUM, {"thinkingLevel": "high", "includeThoughts": True}),
         (NEW, ReasoningEffort.NONE, {"thinkingLevel": "minimal"}),
         ("gemini-3.1-pro-preview", ReasoningEffort.NONE, {"thinkingLevel": "low"}),
         (OLD, ReasoningEffort.NONE, {"thinkingBudget": 0}),
