@@ -41,7 +41,7 @@ class ConcurrencyLimit:
             return
         self._limit += 1.0 / self._limit
         if self._limit > MAX_LIMIT:
-            self._limit = None
+            self._limit, self._cut_at_s = None, -math.inf
 
     def lost(self, in_flight: int, begun_s: float, now_s: float) -> None:
         """Count an attempt that was refused as too much; `in_flight` includes it, `begun_s` is when it began."""
