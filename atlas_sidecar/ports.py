@@ -239,6 +239,15 @@ class SpendLog(Protocol):
         """Write one record, whole or not at all. Raises SpendLogError."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether a reservation must be waited for with durable() before its request may leave."""
+        ...
+
+    async def durable(self) -> None:
+        """Return when everything appended so far survives a crash of the machine. Raises SpendLogError."""
+        ...
+
     def forget(self, incarnation: str, seq: int) -> None:
         """Let the facts of this incarnation up to `seq` go: the ledger has them for long enough."""
         ...

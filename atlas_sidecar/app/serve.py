@@ -22,6 +22,7 @@ from atlas_sidecar import __version__
 from atlas_sidecar.adapters.boot import boottime_s
 from atlas_sidecar.adapters.clock import SystemClock
 from atlas_sidecar.adapters.spend_log import DiskSpendLog
+from atlas_sidecar.app import check
 from atlas_sidecar.app import telemetry as telemetry_parts
 from atlas_sidecar.app.build import Builder, budget_gateway, budget_settings, health_settings
 from atlas_sidecar.app.live import Live
@@ -38,7 +39,6 @@ from atlas_sidecar.server.gate import Gate
 from atlas_sidecar.server.health_reply import SidecarReport
 from atlas_sidecar.server.host import Host, HostError, HostSettings
 from atlas_sidecar.server.router_service import Admission, RouterService
-from atlas_sidecar.server.tls import TlsFiles
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -47,10 +47,15 @@ _log: Final = logging.getLogger(__name__)
 DRAIN_GRACE_S: Final = 25.0  # Kubernetes kills after 30 s, and the books want a few of them
 DONE: Final = 0
 FAILED: Final = 1
+WRONG_CONFIGURATION: Final = 2
 
 
 class StartError(Exception):
-    """The sidecar cannot start; the message says why and what to do."""
+    """The sidecar cannot start; the message says why and what to do. `status`: the exit status."""
+
+    def __init__(self, message: str, status: int = FAILED) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Sidecar:
@@ -67,13 +72,20 @@ class Sidecar:
         self._started_s = clock.monotonic_s()
         settings = configuration.settings
         sidecar_id = settings.budget.sidecar_id or host_name()
+        if wrong := [*check.mistakes(configuration), *check.missing_here(configuration)]:
+            raise StartError("; ".join(wrong), WRONG_CONFIGURATION)
         try:
             telemetry = telemetry_parts.build(configuration, clock, processors)
-        except ValueError as error:
+        except ValueError as error:  # an extra that is not installed
             raise StartError(f"telemetry: {error}") from None
         self.telemetry = telemetry
         gateway = budget_gateway(configuration, clock)
-        log = DiskSpendLog(spend_log_directory(configuration, environ), sidecar_id=sidecar_id, local=gateway is None)
+        log = DiskSpendLog(
+            spend_log_directory(configuration, environ),
+            sidecar_id=sidecar_id,
+            local=gateway is None,
+            fsync_group=settings.budget.fsync == "group",
+        )
         self.budget = Budget(budget_settings(configuration, sidecar_id), clock, log, gateway, boottime_s)
         self.health = Health(clock, (), {}, health_settings(configuration))
         self.live = Live(configuration, Builder(clock), self.health)
@@ -154,12 +166,8 @@ class Sidecar:
 
 def _host_settings(configuration: Configuration) -> HostSettings:
     settings = configuration.settings
-    tls = None
-    if settings.tls is not None:
-        tls = TlsFiles(settings.tls.cert_file, settings.tls.key_file, settings.tls.client_ca_file)
-        if problem := tls.problem():
-            raise StartError(f"tls: {problem}")
-    return HostSettings(settings.listen, settings.health_listen, tls, settings.limits.max_message_bytes)
+    files = check.tls_files(configuration)
+    return HostSettings(settings.listen, settings.health_listen, files, settings.limits.max_message_bytes)
 
 
 async def serve(
@@ -203,6 +211,8 @@ def log_sources(configuration: Configuration) -> None:
     """Log where the configuration comes from, who serves, and what is missing."""
     who = "simulated providers answer, no key is used" if configuration.simulate else ", ".join(configuration.providers)
     _log.info("configuration %s from %s; providers: %s", configuration.version, configuration.source, who)
+    if configuration.simulate and configuration.settings.budget.service:
+        _log.warning("simulated costs are reported to the budget service %s", configuration.settings.budget.service)
     for name, key in configuration.keys.items():
         if key.is_missing and not configuration.simulate:
             _log.warning("provider %s has no key (%s is not set): its models are passed over", name, key.origin)

@@ -101,6 +101,11 @@ class BudgetSettings(Section):
     spend_log: File | None = Field(
         default=None, description="directory of the spend log; null: the user's state directory"
     )
+    fsync: Literal["none", "group"] = Field(
+        default="none",
+        description="group: a request leaves when its reservation is on the disk itself, one sync for all that wait; "
+        "none: the spend log survives a crash of the process, not of the machine",
+    )
     on_partition: Literal["closed", "open"] = Field(
         default="closed",
         description="when the service is out of reach: refuse, or go on; the node's policy replaces it",

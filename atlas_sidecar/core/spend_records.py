@@ -128,7 +128,8 @@ LogRecord: TypeAlias = Reservation | Fact | Checkpoint | Applied | Closed
 class LogHeader(NamedTuple):
     """Who wrote a segment of the log: it belongs to one incarnation, of one boot of the machine.
 
-    `local`: its books were kept without a service, so that none is ever sent its facts.
+    `local`: its books were kept without a service, so that none is ever sent its facts. `synced`: no request left
+    before its reservation was on the disk itself, so that nothing of worth can be missing at its end.
     """
 
     version: int
@@ -137,6 +138,7 @@ class LogHeader(NamedTuple):
     sidecar_id: str
     created_unix_s: float
     local: bool = True
+    synced: bool = False
 
 
 class PastLog(NamedTuple):

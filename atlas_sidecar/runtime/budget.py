@@ -12,6 +12,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
@@ -174,6 +175,8 @@ class Budget:
             if self._problem and not self._unwritten:
                 self._problem = ""
         self._open[hold.attempt_id] = reservation
+        if self._log.waits:
+            await self._durable(reservation)
         return reservation
 
     def settle(self, reservation: Reservation, settlement: Settlement) -> None:
@@ -295,6 +298,21 @@ class Budget:
     def _check_recordable(self) -> None:
         if self._problem and self._books.guards():
             raise AtlasError(Reason.BUDGET_UNAVAILABLE, f"spending cannot be recorded: {self._problem}")
+
+    async def _durable(self, reservation: Reservation) -> None:
+        try:
+            await self._log.durable()
+        except SpendLogError as error:
+            self._problem = str(error)
+            if self._books.guards():
+                self._never_sent(reservation)
+                self._check_recordable()
+        except asyncio.CancelledError:
+            self._never_sent(reservation)
+            raise
+
+    def _never_sent(self, reservation: Reservation) -> None:
+        self.settle(reservation, Settlement(0, False, Usage(), ErrorClass.CANCELLED))
 
     def _refused(self, reservation: Reservation, problem: str) -> None:
         """The disk refused a RESERVE: give it back and stop, or go on in memory, as the policy says."""

@@ -207,6 +207,34 @@ async def test_a_log_that_cannot_be_had_is_an_error_only_where_there_is_somethin
     assert free.budget.health().spent_today_nano_usd == 1000
 
 
+async def test_with_group_sync_a_request_leaves_when_its_reservation_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def fdatasync(descriptor: int) -> None:
+        if synced == [1]:
+            raise OSError(5, "Input/output error")
+        synced.append(1)
+
+    log = DiskSpendLog(tmp_path, fsync_group=True)
+    budget = Budget(SETTINGS, SystemClock(), log)
+    await budget.start()
+    monkeypatch.setattr("os.fdatasync", fdatasync)
+    budget.settle(await budget.reserve(Hold("default", "a", 1000, MODEL)), Settlement(10, False, USAGE))
+    assert synced == [1]
+    with pytest.raises(AtlasError, match="Input/output error"):
+        await budget.reserve(Hold("default", "b", 1000, MODEL))
+    monkeypatch.undo()
+    waiting = asyncio.ensure_future(budget.reserve(Hold("default", "c", 1000, MODEL)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert budget.state("default").headroom_nano_usd == 9990  # what was never sent is given back
+    await budget.close()
+
+
 async def test_after_the_end_nothing_is_admitted(world: World) -> None:
     await world.start()
     await world.budget.close()
