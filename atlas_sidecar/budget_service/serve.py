@@ -250,9 +250,8 @@ async def _sweep(parts: Parts) -> None:
             outcome = await parts.ledger.submit(Sweep())
             if isinstance(outcome, Swept):
                 parts.metrics.swept(outcome)
-            for status in await parts.store.budgets(BudgetQuery("*", recursive=True, limit=1000), parts.now_ms()):
-                if "/" not in status.definition.budget:
-                    parts.metrics.show(status)
+            for status in await parts.store.budgets(BudgetQuery("*", roots=True), parts.now_ms()):
+                parts.metrics.show(status)
         except (StoreUnavailableError, LedgerError) as error:
             logger.warning("sweep: %s", error)
         except Exception:  # a task supervisor

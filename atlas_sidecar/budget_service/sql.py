@@ -56,6 +56,8 @@ LEASE_COLUMNS = (
     ", closed_at_ms"
 )
 DAYS_LOADED_MS = 3 * 86_400_000
+KEEP_CLOSED_MS = 48 * 3_600_000  # how long a want is known to have been granted
+PRUNED_AT_ONCE = 1000
 
 
 class Session(Protocol):
@@ -156,7 +158,18 @@ def transact(
     books = load(session, needs_of(commands), now_ms, rules, trees)
     outcomes = [decide(books, command, now_ms, rules) for command in commands]
     write_back(session, books.changed, now_ms)
+    if any(isinstance(command, Sweep) for command in commands):
+        prune(session, now_ms)
     return outcomes
+
+
+def prune(session: Session, now_ms: int) -> None:
+    """Forget some of the leases closed so long ago that no message about them can be on its way."""
+    session.rows(
+        "DELETE FROM lease WHERE lease_id IN (SELECT lease_id FROM lease WHERE state = 3 AND closed_at_ms < ?"
+        " ORDER BY closed_at_ms LIMIT ?) RETURNING lease_id",
+        (now_ms - KEEP_CLOSED_MS, PRUNED_AT_ONCE),
+    )
 
 
 def load(session: Session, needs: Needs, now_ms: int, rules: Rules, trees: set[str]) -> Books:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from atlas_sidecar.budget_service.books import Account, Books, Day, LeaseState, chain_of, root_of
+from atlas_sidecar.budget_service.books import Account, Books, Day, chain_of, root_of
 from atlas_sidecar.budget_service.periods import Span
 from atlas_sidecar.budget_service.sql import DAYS_LOADED_MS, Row, node_of
 from atlas_sidecar.budget_service.store import BudgetQuery, SpendQuery, SpendRow
@@ -57,8 +57,12 @@ def subtree(path: str) -> tuple[str, str, str]:
 
 def read_budgets(session: Reader, query: BudgetQuery, now_ms: int) -> list[NodeStatus]:
     """Return nodes with their accounts."""
-    where = below("path") if query.recursive else "path = ?"
-    parameters = subtree(query.budget) if query.recursive else (query.budget,)
+    where = "path = ?"
+    parameters: tuple[str, ...] = (query.budget,)
+    if query.roots:
+        where, parameters = "depth = 0", ()
+    elif query.recursive:
+        where, parameters = below("path"), subtree(query.budget)
     found = session.rows(
         f"SELECT {NODE_COLUMNS} FROM budget_node WHERE {where} AND path > ? ORDER BY path LIMIT ?",
         (*parameters, query.after, query.limit),
@@ -83,12 +87,19 @@ def read_budgets(session: Reader, query: BudgetQuery, now_ms: int) -> list[NodeS
     statuses = []
     for path in shown:
         seen = view(books, path, now_ms, query.period)
-        holders = session.rows(
-            "SELECT COUNT(DISTINCT incarnation) FROM lease WHERE state = ? AND period = ? AND " + below("node"),
-            (int(LeaseState.ACTIVE), seen.period, *subtree(path)),
-        )
-        statuses.append(NodeStatus(definition_of(books.nodes[path]), seen, holders[0][0]))
+        holders = 0 if query.roots else _holders(session, path, seen.period)
+        statuses.append(NodeStatus(definition_of(books.nodes[path]), seen, holders))
     return statuses
+
+
+def _holders(session: Reader, path: str, period: str) -> int:
+    """Count the sidecars that hold leases at or below a node."""
+    found = session.rows(
+        "SELECT COUNT(DISTINCT incarnation) FROM lease WHERE state = 1 AND period = ? AND " + below("node"),
+        (period, *subtree(path)),
+    )
+    count: int = found[0][0]
+    return count
 
 
 def _read_days(session: Reader, books: Books, roots: set[str], period: str, now_ms: int) -> None:

@@ -29,13 +29,17 @@ class StoreUnavailableError(Exception):
 
 
 class BudgetQuery(NamedTuple):
-    """Which nodes to show: one, or with `recursive` all below it after path `after`; `period` "" = the running one."""
+    """Which nodes to show: one, or with `recursive` all below it after path `after`; `period` "" = the running one.
+
+    `roots`: every root instead, without counting who holds leases.
+    """
 
     budget: str
     period: str = ""
     recursive: bool = False
     limit: int = 100
     after: str = ""
+    roots: bool = False
 
 
 class SpendQuery(NamedTuple):
@@ -111,7 +115,9 @@ class MemoryStore:
     async def budgets(self, query: BudgetQuery, now_ms: int) -> list[NodeStatus]:
         """Return nodes as the books have them."""
         paths = [path for path in sorted(self.books.nodes) if within(path, query.budget) and path > query.after]
-        if not query.recursive:
+        if query.roots:
+            paths = [path for path in sorted(self.books.nodes) if "/" not in path]
+        elif not query.recursive:
             paths = [path for path in paths if path == query.budget]
         found = []
         for path in paths[: query.limit]:

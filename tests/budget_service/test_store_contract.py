@@ -410,6 +410,26 @@ async def test_nodes_are_shown_with_policy_holders_and_pages(store: Store) -> No
     assert [s.definition.budget for s in page] == ["acme/a"]
 
 
+async def test_roots_are_listed_alone(store: Store) -> None:
+    await store.transact([limit(100), limit(50, "acme/a"), limit(1, "beta")], NOON)
+    shown = await store.budgets(BudgetQuery("*", roots=True), NOON)
+    assert [s.definition.budget for s in shown] == ["acme", "beta", "default"]
+
+
+async def test_a_closed_lease_is_remembered_for_two_days(store: Store) -> None:
+    await do(store, limit(1000), NodeStatus)
+    grant = await do(store, reserve(30), Grant)
+    await done(store, sync(1, fact(1, Release(grant.lease_id))))
+    await do(store, Sweep(), Swept, NOON + 47 * HOUR)
+    assert (await do(store, reserve(30), Denial, NOON + 47 * HOUR)).reason is DenialReason.UNSPECIFIED
+    late = NOON + 49 * HOUR
+    await do(store, Sweep(), Swept, late)
+    answer = await done(
+        store, sync(2, fact(2, settle("a1", 3, grant.lease_id)), fact(3, Release(grant.lease_id))), late
+    )
+    assert (answer.applied_seq, answer.quarantined) == ({"i1": 3}, []), "facts about it are taken still"
+
+
 async def test_spend_is_summed_by_group_time_and_subtree_in_pages(store: Store) -> None:
     await do(store, limit(None), NodeStatus)
     bodies = [
