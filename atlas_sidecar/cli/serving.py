@@ -7,10 +7,10 @@ import json
 import os
 import sys
 
-from atlas_sidecar.app import run
-from atlas_sidecar.cli.client import FAILED, WRONG_USAGE
+from atlas_sidecar.app import check, run
+from atlas_sidecar.cli.client import WRONG_USAGE
 from atlas_sidecar.cli.text import Style, note, say, table
-from atlas_sidecar.config import ConfigError, Configuration, load
+from atlas_sidecar.config import ConfigError, Configuration, Problem, load
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -27,7 +27,7 @@ def serve(arguments: argparse.Namespace) -> int:
         return run.run(configuration, load_again, announce=say)
     except run.StartError as error:
         note(Style(sys.stderr)(f"cannot start: {error}", "red"))
-        return FAILED
+        return error.status
 
 
 def tell_mistakes(error: ConfigError) -> int:
@@ -46,6 +46,8 @@ def check_config(arguments: argparse.Namespace) -> int:
         configuration = load(arguments.config, os.environ, simulate=arguments.simulate)
     except ConfigError as error:
         return tell_mistakes(error)
+    if wrong := check.mistakes(configuration):
+        return tell_mistakes(ConfigError([Problem("", mistake) for mistake in wrong]))
     say(*overview(configuration, Style(sys.stdout)))
     return 0
 
@@ -63,7 +65,8 @@ def overview(configuration: Configuration, style: Style) -> list[str]:
         f"budget {budget}, {keeper}",
         "",
     ]
-    rows, warnings = [], []
+    rows: list[list[str]] = []
+    warnings = check.missing_here(configuration)
     for name, entry in configuration.providers.items():
         key = configuration.keys[name]
         missing = key.is_missing and not configuration.simulate

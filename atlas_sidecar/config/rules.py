@@ -68,6 +68,8 @@ def _providers(settings: Settings) -> Found:
         for header in entry.headers:
             if header.lower() in _FORBIDDEN_HEADERS or not header.isascii() or not header or " " in header:
                 yield (*path, "headers", header), f"'{header}' cannot be set as a header"
+            elif not entry.headers[header].isprintable() or not entry.headers[header].isascii():
+                yield (*path, "headers", header), "has a value that is no line of printable ASCII"
 
 
 def _credentials(path: Path, entry: ProviderEntry) -> Found:

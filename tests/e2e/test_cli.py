@@ -247,6 +247,14 @@ def test_check_config_ends_with_2_for_mistakes(tmp_path: Path) -> None:
     assert "did you mean max_streams?" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["check-config", "serve"])
+def test_an_endpoint_that_makes_no_sense_is_a_mistake_too(tmp_path: Path, command: str) -> None:
+    (tmp_path / "atlas.yaml").write_text("telemetry: {otlp_endpoint: 'http://collector:4318/somewhere'}\n")
+    done = run(command, env=environment(tmp_path, ATLAS_CONFIG=str(tmp_path / "atlas.yaml"), GROQ_API_KEY="x"))
+    assert done.returncode == 2
+    assert "telemetry.otlp_endpoint: the path of an OTLP HTTP endpoint ends in /v1/traces" in done.stderr
+
+
 def test_config_schema_is_a_json_schema(tmp_path: Path) -> None:
     done = run("config-schema", env=environment(tmp_path))
     assert done.returncode == 0
