@@ -137,8 +137,8 @@ async def measure(calls: int, rounds: int) -> bool:
     """Print the table; return whether the bar holds."""
     runner, base_url = await provider()
     server, collector = grpc.aio.server(), Collector()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(collector, server)
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     everything = {

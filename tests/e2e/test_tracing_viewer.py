@@ -75,7 +75,7 @@ def viewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewed]:
     port, grpc_port = free_port(), free_port()
     subprocess.run([REPOSITORY / "tools" / "phoenix", "install"], check=True, timeout=500)
     environ = os.environ | {"PHOENIX_WORKING_DIR": str(folder / "phoenix")}
-    command = [REPOSITORY / "tools" / "phoenix", "serve", str(port), str(grpc_port)]
+    command = [str(REPOSITORY / "tools" / "phoenix"), "serve", str(port), str(grpc_port)]
     with (folder / "phoenix.log").open("w") as log:
         phoenix = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
     try:
