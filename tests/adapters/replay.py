@@ -23,7 +23,7 @@ import hashlib
 import json
 import random
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,6 +179,7 @@ class Upstream:
         self.connections = 0
         self.arrived = asyncio.Event()
         self.disconnected = asyncio.Event()
+        self.choose: Callable[[Seen], Answer] | None = None  # instead of the list: by the request
         self._answers: list[Answer] = [Answer()]
 
     def answer(self, *answers: Answer) -> None:
@@ -192,7 +193,10 @@ class Upstream:
             while (seen := await _request(reader)) is not None:
                 self.requests.append(seen)
                 self.arrived.set()
-                answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+                if self.choose is not None:
+                    answer = self.choose(seen)
+                else:
+                    answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
                 if not await self._send(answer, reader, writer):
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
