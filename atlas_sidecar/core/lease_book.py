@@ -84,6 +84,9 @@ class LeaseBook:
         )
         return f"LeaseBook([{leases}])"
 
+    def __len__(self) -> int:
+        return len(self._leases)
+
     # ------------------------------------------------------------------------------------- spending
 
     def find(self, node: str, amount: int, now_s: float) -> Lease | None:

@@ -3,7 +3,9 @@
 Rules kept here:
 - A node is as tight as its tightest ancestor: what holds for it is the least of its chain.
 - No limit is believed for `trust_s` after the service said so: afterwards the node needs a lease like any other.
-- A denial is remembered for `denial_s` only, so that a raised limit is felt soon; a smaller hold may still ask.
+- A denial is remembered for `denial_s`, when it is repeated twice as long, up to `longest_denial_s`, and no longer than
+  until the service says that there is room: a raised limit is felt soon, and an exhausted fleet does not storm the
+  service. A smaller hold may still ask.
 - The period's name and end are the service's; past the end it is counted on by days until the service speaks again.
 """
 
@@ -35,6 +37,7 @@ class _Denied(NamedTuple):
     denial: Denial
     amount_nano_usd: int
     until_s: float
+    lasts_s: float
 
 
 def chain_of(node: str) -> list[str]:
@@ -49,8 +52,9 @@ def chain_of(node: str) -> list[str]:
 class NodeBooks:
     """The service's word on nodes, with when it was given (seconds since boot)."""
 
-    def __init__(self, trust_s: float = 90.0, denial_s: float = 1.0) -> None:
+    def __init__(self, trust_s: float = 90.0, denial_s: float = 1.0, longest_denial_s: float = 15.0) -> None:
         self._trust_s = trust_s
+        self._longest_denial_s = longest_denial_s
         self._denial_s = denial_s
         self._states: dict[str, tuple[NodeState, float]] = {}
         self._chains: dict[str, tuple[NodeState, ...]] = {}
@@ -67,6 +71,10 @@ class NodeBooks:
         while len(self._states) > MAX_NODES:
             del self._states[next(iter(self._states))]
         self._chains.clear()
+        for node, denied in list(self._denied.items()):
+            least = self.tightest(node)
+            if least is not None and (least.free_nano_usd is None or least.free_nano_usd >= denied.amount_nano_usd > 0):
+                del self._denied[node]
 
     def knows(self, node: str) -> bool:
         """Return whether the service ever spoke of this node."""
@@ -118,7 +126,13 @@ class NodeBooks:
 
     def deny(self, node: str, amount: int, denial: Denial, now_s: float) -> None:
         """Remember for a moment that this much was not to be had at this node."""
-        self._denied[node] = _Denied(denial, amount, now_s + self._denial_s)
+        old = self._denied.pop(node, None)
+        lasts_s = self._denial_s
+        if old is not None and now_s < old.until_s:
+            lasts_s = old.lasts_s
+        elif old is not None and now_s < old.until_s + 2 * old.lasts_s:
+            lasts_s = min(self._longest_denial_s, 2 * old.lasts_s)
+        self._denied[node] = _Denied(denial, amount, now_s + lasts_s, lasts_s)
         if len(self._denied) > MAX_NODES:
             del self._denied[next(iter(self._denied))]
 

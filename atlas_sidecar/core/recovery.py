@@ -64,13 +64,14 @@ def recover(logs: Sequence[PastLog], applied_before_unix_s: float = float("inf")
     applied: dict[str, int] = {}
     finished: set[str] = set()
     for log in logs:
+        counted = 0
         found.damaged += log.damaged
         for record in log.records:
             if isinstance(record, Applied):
                 if record.unix_s < applied_before_unix_s:
                     applied[record.incarnation] = max(record.seq, applied.get(record.incarnation, 0))
             else:
-                _replay(found, record, finished)
+                counted = _replay(found, record, finished, counted)
     for log in logs:
         incarnation = log.header.incarnation
         if log.header.local:
@@ -84,20 +85,24 @@ def recover(logs: Sequence[PastLog], applied_before_unix_s: float = float("inf")
     return found
 
 
-def _replay(found: Recovered, record: LogRecord, finished: set[str]) -> None:
+def _replay(found: Recovered, record: LogRecord, finished: set[str], counted: int) -> int:
+    """Add one record; return up to which fact of its log the totals are."""
     match record:
         case Reservation():
             found.open[record.attempt_id] = record
-        case Fact(body=Settle() as settle):
+        case Fact(seq=seq, body=Settle() as settle):
             found.open.pop(settle.attempt_id, None)
-            found.totals.add(settle)
+            if seq > counted:
+                found.totals.add(settle)
         case Fact(body=Finish(predecessor=predecessor)):
             finished.add(predecessor)
         case Checkpoint():
             found.totals = Totals(record.totals)
             found.open = {reservation.attempt_id: reservation for reservation in record.open}
+            return record.seq
         case _:
             pass
+    return counted
 
 
 def with_skips(facts: Iterable[Fact], applied: int) -> Iterable[Fact]:

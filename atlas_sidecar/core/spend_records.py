@@ -102,10 +102,14 @@ class PeriodTotals(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """The state that a log's earlier records led to: totals of the latest periods, and what is still open."""
+    """The state that a log's earlier records led to: totals of the latest periods, and what is still open.
+
+    `seq`: the facts of this incarnation up to it are in the totals, also those that are written after it (a full disk).
+    """
 
     totals: tuple[PeriodTotals, ...]
     open: tuple[Reservation, ...]
+    seq: int = 0
 
 
 class Applied(NamedTuple):

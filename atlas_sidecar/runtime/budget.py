@@ -115,6 +115,7 @@ class Budget:
         self._open: dict[str, Reservation] = {}
         self._unwritten: deque[LogRecord] = deque(maxlen=MAX_UNWRITTEN)
         self._problem = ""
+        self._seq = 0
         self._incarnation = clock.new_id()
         self._started = False
         self._books: Books = (
@@ -167,6 +168,7 @@ class Budget:
         reservation = self._books.admit(hold, self._clock.unix_s())
         if reservation is None:
             reservation = await self._books.obtain(hold)
+        self._open[hold.attempt_id] = reservation  # before it is written: a checkpoint may be due with it
         try:
             self._log.append(reservation)
         except SpendLogError as error:
@@ -174,7 +176,6 @@ class Budget:
         else:
             if self._problem and not self._unwritten:
                 self._problem = ""
-        self._open[hold.attempt_id] = reservation
         if self._log.waits:
             await self._durable(reservation)
         return reservation
@@ -227,7 +228,7 @@ class Budget:
         self._open = dict(recovered.open)
         self._books.resume(recovered, self._incarnation)
         try:
-            self._log.begin(lambda: Checkpoint(self._totals.save(), tuple(self._open.values())))
+            self._log.begin(self._checkpoint)
         except SpendLogError as error:  # it is tried again with every record
             self._problem = str(error)
         for reservation in recovered.open.values():
@@ -264,6 +265,7 @@ class Budget:
     def record(self, body: FactBody) -> Fact:
         """Number a fact and write it; one that the disk refuses is written later."""
         fact = self._books.number(body)
+        self._seq = fact.seq
         if self._unwritten:
             self._unwritten.append(fact)
             self._write_down()
@@ -274,6 +276,9 @@ class Budget:
             self._problem = str(error)
             self._unwritten.append(fact)
         return fact
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(self._totals.save(), tuple(self._open.values()), self._seq)
 
     def note(self, record: LogRecord) -> None:
         """Write what may be lost without harm."""
@@ -318,6 +323,7 @@ class Budget:
         """The disk refused a RESERVE: give it back and stop, or go on in memory, as the policy says."""
         self._problem = problem
         if self._books.guards():
+            del self._open[reservation.attempt_id]
             self._books.end(reservation, 0)
             self._check_recordable()
         self._unwritten.append(reservation)

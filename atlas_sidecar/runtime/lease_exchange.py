@@ -190,6 +190,8 @@ class LeaseExchange:
         ):
             self.nodes.deny(want.node, want.minimum_nano_usd, denial, now_s)
         elif want.amount_nano_usd > 0 and denial.reason is DenialReason.USE_RESERVE:
+            if len(self.tail) >= MAX_HELD:
+                self.tail.clear()
             self.tail.add(want.node)
 
     # ------------------------------------------------------------------------------------- Reserve

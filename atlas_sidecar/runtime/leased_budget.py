@@ -33,6 +33,7 @@ from atlas_sidecar.runtime.lease_exchange import MAX_BATCH, Journal, LeaseExchan
 from atlas_sidecar.runtime.sync_loop import SyncLoop
 
 MAX_PENDING: Final = 50_000
+MAX_LEASES: Final = 1000
 ROUNDS: Final = 3
 ASK_AGAIN_S: Final = 1.0  # between Syncs that only fill up leases
 GIVE_BACK_S: Final = 0.2  # until a lease goes back that others may wait for
@@ -65,6 +66,7 @@ class LeasedBudget:
         self._last_round_s = float("-inf")
         self._spread = 1.0
         self._soon_s = float("inf")
+        self._look_s = float("-inf")
 
     def __repr__(self) -> str:
         return f"LeasedBudget({self._exchange!r}, {self._loop!r})"
@@ -125,8 +127,8 @@ class LeasedBudget:
         if amount:
             lease = self._book.find(hold.node, amount, now_s)
             if lease is not None:
-                if self._book.take(lease, amount, hold.longest_s, now_s):
-                    self._ask_soon(self._last_round_s + ASK_AGAIN_S)
+                if self._book.take(lease, amount, hold.longest_s, now_s) and now_s >= self._look_s:
+                    self._fill_up(now_s)
                 return _reservation(hold, lease.lease_id, lease.period, unix_s)
         if self._nodes.unlimited(hold.node, now_s) or (amount == 0 and self._nodes.knows(hold.node)):
             return self._unleased_reservation(hold, unix_s)
@@ -135,6 +137,8 @@ class LeasedBudget:
     async def obtain(self, hold: Hold) -> Reservation:
         """Ask for capacity. Raises AtlasError BUDGET_EXHAUSTED, BUDGET_UNAVAILABLE, UNKNOWN_BUDGET."""
         exchange = self._exchange
+        if len(self._book) >= MAX_LEASES:
+            raise AtlasError(Reason.BUDGET_UNAVAILABLE, f"{MAX_LEASES} leases are held at once")
         for _ in range(ROUNDS):
             self._raise_denied(hold)
             if not exchange.reachable:
@@ -197,6 +201,12 @@ class LeasedBudget:
         due_s = min(self._last_round_s + interval_s * self._spread, self._soon_s)
         oldest_s = self._exchange.outbox.oldest_s
         return due_s if oldest_s is None else min(due_s, oldest_s + min(self._settings.fact_age_s, interval_s))
+
+    def _fill_up(self, now_s: float) -> None:
+        """Ask for more where it is needed and not being refused; looked at once a second at most."""
+        self._look_s = now_s + ASK_AGAIN_S
+        if any(need.node not in self._exchange.tail for need in self._book.needs(now_s)):
+            self._ask_soon(self._last_round_s + ASK_AGAIN_S)
 
     def _ask_soon(self, at_s: float) -> None:
         if at_s < self._soon_s:

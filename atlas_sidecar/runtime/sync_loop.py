@@ -2,7 +2,7 @@
 
 Rules kept here:
 - Who waits for a round waits for one that begins after it asked; then it is told whether the service answered.
-- A failed round is followed by a pause that doubles, with jitter; nothing but the pause's end starts the next one.
+- A failed round is followed by a pause that doubles, with jitter; for a request that waits it is the shortest one.
 - Whatever a round raises, the loop goes on: a fault is logged and counts as a failed round.
 """
 
@@ -31,7 +31,8 @@ class SyncLoop:
         self._waiting: list[asyncio.Future[bool]] = []
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
-        self._not_before_s = float("-inf")
+        self._failed_s = float("-inf")
+        self._pause_s = 0.0
 
     def __repr__(self) -> str:
         return f"SyncLoop({len(self._waiting)} waiting, {self._failures} failures)"
@@ -84,7 +85,8 @@ class SyncLoop:
         while True:
             self._changed.clear()
             due_s = float("-inf") if self._waiting else self._due_s()
-            left_s = max(due_s, self._not_before_s) - self._clock.monotonic_s()
+            pause_s = min(self._pause_s, FIRST_PAUSE_S) if self._waiting else self._pause_s
+            left_s = max(due_s, self._failed_s + pause_s) - self._clock.monotonic_s()
             if left_s <= 0:
                 return
             await self._sleep_unless_changed(left_s)
@@ -101,11 +103,12 @@ class SyncLoop:
     def _pace(self, *, answered: bool) -> None:
         if answered:
             self._failures = 0
-            self._not_before_s = float("-inf")
+            self._pause_s = 0.0
             return
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures, 10))
         self._failures += 1
-        self._not_before_s = self._clock.monotonic_s() + pause_s * (0.5 + 0.5 * self._clock.jitter())
+        self._failed_s = self._clock.monotonic_s()
+        self._pause_s = pause_s * (0.5 + 0.5 * self._clock.jitter())
 
     @staticmethod
     def _tell(waiting: list[asyncio.Future[bool]], *, answered: bool) -> None:

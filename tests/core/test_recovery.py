@@ -73,6 +73,15 @@ def test_a_checkpoint_replaces_sums_and_reservations_but_no_facts() -> None:
     assert [fact.seq for fact in found.past[0].facts] == [1]
 
 
+def test_a_fact_that_a_checkpoint_counted_and_that_was_written_after_it_counts_once() -> None:
+    totals = Totals()
+    totals.add(settle("a"))
+    late, new = Fact("one", 1, settle("a")), Fact("one", 2, settle("b"))
+    found = recover([log("one", Checkpoint(totals.save(), (), 1), late, new)])
+    assert found.totals.spent_nano_usd("2026-11-23") == 80
+    assert found.past[0].facts == (late, new)
+
+
 def test_facts_confirmed_long_ago_are_not_sent_again_and_younger_ones_are() -> None:
     records: list[LogRecord] = [
         *(Fact("one", seq, Release(str(seq))) for seq in range(1, 7)),

@@ -191,6 +191,54 @@ async def test_a_raised_limit_is_felt_at_once_when_the_last_denial_is_a_second_o
     await world.spend(500)
 
 
+async def test_an_exhausted_sidecar_asks_less_and_less_often(world: World) -> None:
+    world.ledger.set_budget("acme", 1000)
+    await world.start()
+    await world.spend(1000)
+    await world.clock.advance(10)
+    asked = len(world.ledger.syncs) + len(world.ledger.reserves)
+    for _ in range(600):
+        with pytest.raises(AtlasError):
+            await world.reserve(500)
+        await world.clock.advance(0.1)
+    assert len(world.ledger.syncs) + len(world.ledger.reserves) - asked < 25
+
+
+async def test_a_raised_limit_is_felt_within_a_sync_interval_and_a_second_however_long_it_was_exhausted(
+    world: World,
+) -> None:
+    world.ledger.set_budget("acme", 1000)
+    await world.start()
+    await world.spend(1000)
+    for _ in range(600):
+        with pytest.raises(AtlasError):
+            await world.reserve(500)
+        await world.clock.advance(1)
+    world.ledger.set_budget("acme", 10_000)
+    waited_s = 0
+    while True:
+        try:
+            await world.spend(500)
+            break
+        except AtlasError:
+            await world.clock.advance(1)
+            waited_s += 1
+    assert waited_s <= 31
+
+
+async def test_a_lease_whose_use_is_steady_is_not_asked_about_all_the_time(world: World) -> None:
+    await world.start()
+    held = [await world.reserve(USD // 100) for _ in range(8)]
+    for _ in range(20):
+        await world.clock.advance(1)
+        held = [await world.spend(USD // 100, 0) for _ in held]
+    asked = len(world.ledger.syncs)
+    for _ in range(60):
+        await world.clock.advance(1)
+        held = [await world.spend(USD // 100, 0) for _ in held]
+    assert len(world.ledger.syncs) - asked <= 60 / 5 + 3
+
+
 async def test_a_lowered_limit_refuses_at_the_next_sync(world: World) -> None:
     await world.start()
     await world.spend(USD, USD)

@@ -134,6 +134,27 @@ async def test_the_sums_survive_any_number_of_segments(world: World) -> None:
     assert world.budget.health().spent_today_nano_usd == 900
 
 
+async def test_no_reservation_is_lost_where_one_segment_ends_and_the_next_begins(world: World) -> None:
+    await world.start()
+    for _ in range(400):
+        await world.reserve(1)
+    assert len(list(world.directory.glob("*.log"))) > 2
+    await world.restart()
+    assert world.budget.health().spend["anthropic", "claude-sonnet"].attempts == 400
+
+
+async def test_no_settlement_is_counted_twice_where_a_full_disk_meets_the_end_of_a_segment(world: World) -> None:
+    await world.start()
+    for _ in range(8):
+        held = [await world.reserve(1) for _ in range(30)]
+        with full_disk(world.log):
+            for reservation in held:
+                world.settle(reservation, 1)
+    await world.spend(1)
+    await world.restart()
+    assert world.budget.health().spent_today_nano_usd == 241
+
+
 @contextmanager
 def full_disk(log: DiskSpendLog) -> Iterator[None]:
     """Refuse every byte more that the log would write, as a full disk does."""
