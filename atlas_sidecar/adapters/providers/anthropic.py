@@ -23,6 +23,7 @@ from atlas_sidecar.adapters.providers.anthropic_request import messages_body
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.answer import read_answer
 from atlas_sidecar.adapters.providers.wire.errors import cause_of, fault_of_body
+from atlas_sidecar.adapters.providers.wire.google_cloud import vertex_url
 from atlas_sidecar.adapters.providers.wire.ratelimits import anthropic_rate_limit
 from atlas_sidecar.adapters.providers.wire.sdk import host_and_port
 from atlas_sidecar.adapters.providers.wire.transport import BODY_EXTENSION, Road, body_of, http_client
@@ -174,8 +175,7 @@ class AnthropicProvider:
         if self.kind == "anthropic-bedrock":
             return f"https://bedrock-runtime.{extra.get('aws_region') or 'us-east-1'}.amazonaws.com"
         if self.kind == "anthropic-vertex":
-            region = extra.get("region") or "global"
-            return f"https://{'' if region == 'global' else f'{region}-'}aiplatform.googleapis.com/v1"
+            return f"{vertex_url(extra.get('region') or 'global')}/v1"
         return _DEFAULT_URL
 
     async def _client(self) -> _Sdk:

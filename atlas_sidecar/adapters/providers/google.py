@@ -24,6 +24,7 @@ from atlas_sidecar.adapters.providers.google_request import content_body
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.answer import read_answer
 from atlas_sidecar.adapters.providers.wire.errors import cause_of
+from atlas_sidecar.adapters.providers.wire.google_cloud import vertex_url
 from atlas_sidecar.adapters.providers.wire.sdk import host_and_port
 from atlas_sidecar.adapters.providers.wire.transport import Road, http_client
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
@@ -162,8 +163,7 @@ class GoogleProvider:
             return self._settings.base_url
         if self.kind == "google":
             return _DEFAULT_URL
-        location = self._settings.extra.get("location") or "global"
-        return f"https://{'' if location == 'global' else f'{location}-'}aiplatform.googleapis.com"
+        return vertex_url(self._settings.extra.get("location") or "global")
 
     async def _client(self) -> _Sdk:
         if self._sdk is None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from contextlib import aclosing
 from pathlib import Path
 
+import anthropic
 import pytest
+from google import genai
+from google.auth.credentials import AnonymousCredentials
 
+from atlas_sidecar.adapters.providers.anthropic import AnthropicProvider
 from atlas_sidecar.adapters.providers.google import GoogleProvider
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
+from atlas_sidecar.adapters.providers.wire.sdk import host_and_port
 from atlas_sidecar.core.errors import ErrorClass
 from tests.adapters.google_cloud import service_account
 from tests.adapters.replay import Answer, Upstream, call, collect, model
@@ -62,3 +67,25 @@ async def test_vertex_without_credentials_is_an_auth_error(
     assert got.error is not None
     assert (got.error.error_class, got.error.code) == (ErrorClass.AUTH, "no_credentials")
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("global", "aiplatform.googleapis.com"),
+        ("eu", "aiplatform.eu.rep.googleapis.com"),
+        ("europe-west1", "europe-west1-aiplatform.googleapis.com"),
+    ],
+)
+async def test_each_location_has_the_address_that_both_sdks_know(location: str, host: str) -> None:
+    gemini = GoogleProvider(ProviderSettings("g", "vertex", extra={"project": "p", "location": location}))
+    claude = AnthropicProvider(ProviderSettings("c", "anthropic-vertex", extra={"project_id": "p", "region": location}))
+    assert gemini.address == claude.address == (host, 443)
+    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is typed in parts
+    made = genai.Client(vertexai=True, project="p", location=location, credentials=credentials)
+    assert host_and_port(str(made._api_client._http_options.base_url))[0] == host
+    sdk = anthropic.AsyncAnthropicVertex(region=location, project_id="p")
+    assert sdk.base_url.host == host
+    await sdk.close()
+    made.close()
+    await made.aio.aclose()
