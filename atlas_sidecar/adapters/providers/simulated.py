@@ -106,7 +106,7 @@ class SimulatedProvider:
         if isinstance(step, Silent):
             await _forever()
         await self._sleep(script.time_to_first_token_s)
-        request_id = f"sim_{self._settings.seed}_{number}"
+        request_id = f"sim_{call.model.ref.id}_{self._settings.seed}_{number}"
         if isinstance(step, Fail):
             raise _failure(step, request_id)
         answer = Answer(call, script, step, request_id)
