@@ -10,12 +10,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from atlas_sidecar.adapters.budget_client import BudgetClientSettings, GrpcBudgetGateway
 from atlas_sidecar.adapters.clock import SystemClock
-from atlas_sidecar.adapters.prices import GenaiPrices
+from atlas_sidecar.adapters.price_process import Pair, PriceLookup
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.secrets import FileSecret, FixedSecret
 from atlas_sidecar.config import Configuration, KeySource
@@ -23,6 +22,7 @@ from atlas_sidecar.config import domain as values_of
 from atlas_sidecar.config.domain import nano_usd
 from atlas_sidecar.config.providers import KEYS_OF_KINDS, ProviderEntry
 from atlas_sidecar.core.leases import BudgetSettings
+from atlas_sidecar.core.money import Price
 from atlas_sidecar.ports import Provider
 from atlas_sidecar.runtime.engine import Engine, FallbackSettings, Timeouts
 from atlas_sidecar.runtime.probes import HealthSettings
@@ -56,11 +56,12 @@ class Builder:
 
     def __init__(self, clock: SystemClock) -> None:
         self._clock = clock
-        self._prices = GenaiPrices(lambda: datetime.now(UTC))
+        self._prices: dict[Pair, Price | None] = {}
 
     def engine(self, configuration: Configuration, before: Built | None = None) -> Built:
         """Build the engine of a configuration; imports what it needs, so run it in a thread."""
-        models = values_of.models(configuration, self._prices.price)
+        wanted = set(values_of.unpriced(configuration))
+        lookup = PriceLookup(wanted - self._prices.keys())  # it runs while the providers are built
         names = dict.fromkeys([*configuration.providers, *_simulated_names(configuration)])
         origins = {name: self._origin(name, configuration) for name in names}
         providers = {
@@ -69,6 +70,8 @@ class Builder:
             else self._provider(name, configuration)
             for name, origin in origins.items()
         }
+        self._prices.update(lookup.result())
+        models = values_of.models(configuration, lambda kind, model: self._prices.get((kind, model)))
         settings = configuration.settings
         engine = Engine(
             config_version=configuration.version,

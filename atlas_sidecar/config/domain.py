@@ -31,6 +31,12 @@ def models(configuration: Configuration, price_of: Callable[[str, str], Price | 
     return {name: _model(name, entry, configuration, price_of) for name, entry in configuration.settings.models.items()}
 
 
+def unpriced(configuration: Configuration) -> list[tuple[str, str]]:
+    """Return the models that state no price: provider kind and the provider's model name."""
+    entries = configuration.settings.models.items()
+    return [(kind_of(configuration, e.provider), e.model or name) for name, e in entries if e.price is None]
+
+
 def kind_of(configuration: Configuration, provider: str) -> str:
     """Return a provider's kind. A simulated one that bears a real kind's name stands for it: same prices and traits."""
     entry = configuration.providers.get(provider)
