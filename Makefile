@@ -12,7 +12,7 @@ LOCKED := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
           --no-emit-package atlas-api --no-header --quiet --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: e2e-tracing fuzz help setup demo run test check protos lock clean simulate postgres
+.PHONY: e2e-tracing fuzz help setup demo run test check protos lock clean simulate full postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ fuzz: setup ## fuzz the event-stream parser: make fuzz FUZZ_SECONDS=600
 
 simulate: setup ## 10,000 sidecars and their budget in virtual time, a day and an hour: make simulate SEED=1
 	@$(BIN)/python -m tests.simulation.budget_fleet --seed $(or $(SEED),1)
+
+full: setup ## the kill tests at full length: 20 sidecars and the service, 60 s each
+	@ATLAS_KILL_SIDECARS=20 ATLAS_KILL_SECONDS=60 ATLAS_REPLICA_SECONDS=60 $(BIN)/pytest -s tests/budget_service/test_kill_sidecars.py tests/budget_service/test_replicas.py
 
 postgres: ## install the PostgreSQL server that the budget service's tests start (Debian, as root)
 	@tools/postgres
