@@ -1,4 +1,4 @@
-"""Print the software bill of materials of this environment as CycloneDX 1.6 JSON: Python distributions and Debian packages.
+"""Print the bill of materials of this environment, Python distributions and Debian packages, as CycloneDX 1.6 JSON.
 
 Rules kept here:
 - The standard library alone: it runs inside the image's build, with the very interpreter and packages that are shipped.
