@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -26,6 +28,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from atlas_sidecar.adapters.telemetry.endpoint import Endpoint
 from atlas_sidecar.adapters.telemetry.meters import Meters
 from atlas_sidecar.adapters.telemetry.metrics import Collected, Distributions
+from atlas_sidecar.adapters.telemetry.otlp_wire import encode_spans
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -222,15 +225,20 @@ def _set(names: Sequence[str], values: Sequence[str]) -> dict[str, str]:
     return {name: value for name, value in zip(names, values, strict=True) if value}
 
 
+class BytesExporter(OTLPSpanExporter):
+    """The SDK's exporter over gRPC, with our encoding (otlp_wire.py) in place of its own."""
+
+    def _translate_data(self, data: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
+        return ExportTraceServiceRequest.FromString(encode_spans(data))
+
+
 def span_exporter(endpoint: Endpoint) -> SpanExporter:
     """Return the SDK's exporter for spans; raises ImportError where OTLP over HTTP is not installed."""
     if endpoint.over_http:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http  # noqa: PLC0415
 
         return Http(endpoint=endpoint.traces_url, timeout=EXPORT_TIMEOUT_S)
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc  # noqa: PLC0415
-
-    return Grpc(endpoint=endpoint.traces_url, timeout=EXPORT_TIMEOUT_S)
+    return BytesExporter(endpoint=endpoint.traces_url, timeout=EXPORT_TIMEOUT_S)
 
 
 def metric_exporter(endpoint: Endpoint) -> sdk.MetricExporter:
