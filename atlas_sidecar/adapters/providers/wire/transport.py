@@ -177,6 +177,16 @@ def ssl_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
+async def system_context() -> ssl.SSLContext:
+    """Return the context that all providers without a `ca_file` share: reading the system's takes 30 ms and 1 MB."""
+    return await asyncio.to_thread(_system_context)
+
+
+@cache
+def _system_context() -> ssl.SSLContext:
+    return ssl_context(None)
+
+
 def proxy_for(url: str) -> str | None:
     """Return the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for a URL, None for a direct connection."""
     parts = urllib.parse.urlsplit(url)
@@ -225,7 +235,8 @@ class Road:
         if self._session is not None:
             return self._session
         try:
-            context = await asyncio.to_thread(ssl_context, self._settings.ca_file)
+            ca_file = self._settings.ca_file
+            context = await asyncio.to_thread(ssl_context, ca_file) if ca_file else await system_context()
             aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
         except OSError as error:  # ssl.SSLError is one
             raise ProviderError(
