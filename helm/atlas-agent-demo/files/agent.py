@@ -1,6 +1,7 @@
 """Asks the sidecar beside it, again and again or (--once) one time, and prints what came back.
 
-It needs the package `atlas-api` alone. The sidecar picks the model, retries and falls back: an agent only reads the stream.
+It needs the package `atlas-api` alone. The sidecar picks the model, retries and falls back: an agent only reads the
+stream.
 """
 
 import argparse
