@@ -19,8 +19,8 @@ help: ## list the targets
 
 setup: .venv/.installed ## install everything into .venv, as requirements-dev.lock says; quick when nothing changed
 
-demo: setup ## the main job end to end, without any key
-	@$(BIN)/atlas-sidecar demo
+demo: setup ## the main job end to end, without any key; UI=1: its traces in a viewer (Phoenix, 850 MB)
+	@$(if $(UI),tools/demo-ui,$(BIN)/atlas-sidecar demo)
 
 run: setup ## serve: the real providers whose keys are in the environment, else simulated ones
 	@tools/run
