@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -133,7 +134,8 @@ async def test_a_recorded_answer_means_what_its_bytes_say(recording: Recording, 
         hold(await collect(provider, call(recording)), recording)
         assert len(upstream.requests) == 1
         for seed in (1, 2, 3):
-            upstream.answer(Answer.of(recording, seed))
+            # One of them with pauses, so that every piece is a network read of its own.
+            upstream.answer(replace(Answer.of(recording, seed), pause_s=0.001 if seed == 3 else 0.0))
             hold(await collect(provider, call(recording)), recording)
 
 

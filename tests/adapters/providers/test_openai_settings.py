@@ -58,6 +58,7 @@ async def test_configured_headers_and_organization_are_sent_and_nothing_from_the
     assert "openai-project" not in sent
     assert sent["accept-encoding"] == "identity"
     assert upstream.requests[0].path == "/chat/completions"
+    assert upstream.requests[0].json["max_tokens"] == 1000, "a compatible server may know only the old name"
 
 
 @pytest.mark.parametrize("kind", ["openai", "groq"])
