@@ -25,7 +25,7 @@ from atlas_sidecar.runtime.health import Health
 _log: Final = logging.getLogger(__name__)
 # Settings that are bound to the process: a section, or one key of it.
 _BOUND: Final = (
-    "listen", "tls", "health_listen", "metrics_listen", "log_level", "limits", "budget", "telemetry",
+    "listen", "tls", "health_listen", "metrics_listen", "limits", "budget", "telemetry",
     "health.probe_interval_s",
 )  # fmt: skip
 
@@ -33,11 +33,18 @@ _BOUND: Final = (
 class Live:
     """Holds the engine; `engine()` returns it once `start` is done."""
 
-    def __init__(self, configuration: Configuration, builder: Builder, health: Health) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        builder: Builder,
+        health: Health,
+        taken: Callable[[Configuration], None] = lambda _: None,
+    ) -> None:
         self.configuration = configuration
         self.ready = asyncio.Event()
         self._builder = builder
         self._health = health
+        self._taken = taken  # told of every change that is in use: the log's level, and the keys it must not show
         self._built: Built | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -89,6 +96,7 @@ class Live:
             if setting(configuration.settings) != setting(self.configuration.settings):
                 _log.warning("%s changed: that needs a restart; until then the old value holds", key)
         await self._take(configuration, built)
+        self._taken(configuration)
         _log.info("configuration %s is in use", configuration.version)
         await self._open(list(built.engine.providers.values()))
         return True

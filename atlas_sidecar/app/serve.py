@@ -88,7 +88,9 @@ class Sidecar:
         )
         self.budget = Budget(budget_settings(configuration, sidecar_id), clock, log, gateway, boottime_s)
         self.health = Health(clock, (), {}, health_settings(configuration))
-        self.live = Live(configuration, Builder(clock), self.health)
+        self.live = Live(
+            configuration, Builder(clock), self.health, lambda changed: telemetry_parts.set_up_log(changed, clock)
+        )
         telemetry.watch(self.health.report, self.budget.health)
         self._admission = Admission(settings.limits.max_streams, settings.limits.max_in_flight_bytes)
         learning = Learning()

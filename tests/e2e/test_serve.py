@@ -361,6 +361,19 @@ def test_the_symlink_swap_of_a_mounted_config_map_is_seen(tmp_path: Path) -> Non
         assert wait_for(served, before)
 
 
+def test_a_rotated_key_in_the_file_is_taken_over_and_shows_nowhere(tmp_path: Path) -> None:
+    config = tmp_path / "atlas.yaml"
+    text = "log_level: error\nproviders: {openai: {api_key: sk-CANARY-one, base_url: 'http://127.0.0.1:1/v1'}}\n"
+    config.write_text(text)
+    with serving(tmp_path / "home", "--config", str(config)) as served:
+        before = served.health().config_version
+        config.write_text(text.replace("CANARY-one", "CANARY-two").replace("error", "info"))
+        assert wait_for(served, before)
+        assert "is in use" in served.log  # the new level holds at once
+        assert served.stop() == 0
+    assert "CANARY" not in served.log
+
+
 def test_what_needs_a_restart_is_said_and_left_as_it_is(tmp_path: Path) -> None:
     config = tmp_path / "atlas.yaml"
     config.write_text(SLOW)
