@@ -182,4 +182,5 @@ def _bill(completed: pb.Completed) -> list[str]:
     more = " and what is not priced" if completed.cost_incomplete else ""
     cost = f"{about}{usd(completed.cost.nano_usd)}{more}" if completed.HasField("cost") else "cost unknown"
     elapsed = seconds(completed.elapsed.ToTimedelta().total_seconds())
-    return [f"{tokens(read)} tokens in, {tokens(written)} out", cost, elapsed, f"trace {completed.trace_id or 'none'}"]
+    trace = [f"trace {completed.trace_id}"] if completed.trace_id else []
+    return [f"{tokens(read)} tokens in, {tokens(written)} out", cost, elapsed, *trace]
