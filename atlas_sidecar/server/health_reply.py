@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from atlas_api.v1 import router_pb2 as pb
 from atlas_sidecar.core.leases import BudgetReport
-from atlas_sidecar.runtime.health import ModelReport, ProviderReport, Serving
+from atlas_sidecar.runtime.reports import ModelReport, ProviderReport, Serving
 from atlas_sidecar.server.replies import duration, model_ref, money, timestamp
 
 

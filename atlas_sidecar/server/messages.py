@@ -122,7 +122,8 @@ def _is_json_object(text: str) -> bool:
 
 def message_to(message: Message) -> pb.ChatMessage:
     """Return a message as the wire has it."""
-    return pb.ChatMessage(role=message.role.value, parts=[part_to(part) for part in message.parts])
+    role: pb.ChatMessage.Role.ValueType = message.role.value  # type: ignore[assignment]  # the numbers are the wire's
+    return pb.ChatMessage(role=role, parts=[part_to(part) for part in message.parts])
 
 
 def part_to(part: Part) -> pb.Part:
