@@ -10,7 +10,6 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +32,7 @@ MIGRATION_LOCK = 0x41544C4153  # "ATLAS"
 MAX_TRIES = 20
 CONNECTIONS = 4
 CONNECT_TIMEOUT_S = 10.0
+ACQUIRE_TIMEOUT_S = 2.0  # no longer than a sidecar waits for its answer
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -86,12 +86,13 @@ class PostgresStore:
 
     def __init__(self, url: str, rules: Rules) -> None:
         self.rules = rules
+        self._url = url
         self._threads = ThreadPoolExecutor(max_workers=CONNECTIONS, thread_name_prefix="ledger")
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             min_size=1,
             max_size=CONNECTIONS,
-            timeout=CONNECT_TIMEOUT_S,
+            timeout=ACQUIRE_TIMEOUT_S,
             check=ConnectionPool.check_connection,
             open=False,
             kwargs={"connect_timeout": int(CONNECT_TIMEOUT_S)},
@@ -108,10 +109,11 @@ class PostgresStore:
             raise StoreError(f"cannot use the PostgreSQL ledger: {error}") from error
 
     def _open(self) -> None:
-        self._pool.open(wait=True, timeout=CONNECT_TIMEOUT_S)
-        with self._pool.connection() as connection:
+        # One connection without the pool: it fails at once, and says why.
+        with psycopg.connect(self._url, connect_timeout=int(CONNECT_TIMEOUT_S)) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
             migrate(PostgresSession(connection))
+        self._pool.open(wait=True, timeout=CONNECT_TIMEOUT_S)
 
     async def close(self) -> None:
         """Close the connections after what is being written."""
@@ -159,6 +161,4 @@ class PostgresStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            with contextlib.suppress(psycopg.Error):
-                self._pool.check()
             raise StoreUnavailableError(f"PostgreSQL: {error}") from error
