@@ -1,7 +1,7 @@
 """Puts telemetry together: what is configured is imported and started, and nothing else.
 
-Measured on the build machine (Python 3.11): the SDK takes 50 ms to import, the OTLP exporter 140 ms more, the
-Prometheus listener 150 ms; a sidecar without them pays nothing.
+Measured (Python 3.11, CPU time to SERVING): 0.47 s without telemetry, 0.1 s more with OTLP, 0.16 s more with the
+Prometheus listener; what is not configured is not imported.
 """
 
 from __future__ import annotations

@@ -1,0 +1,81 @@
+"""Content capture: prompts and answers in the conventions' JSON, bounded; nothing of them where it is off."""
+
+import json
+from pathlib import Path
+
+from atlas_sidecar.adapters.telemetry.content import MAX_MESSAGES, MAX_TEXT, prompt_attributes
+from atlas_sidecar.adapters.telemetry.export import TelemetrySettings
+from atlas_sidecar.core.types import (
+    Blob,
+    Content,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from tests.adapters.telemetry.trees import attributes, traced_rig
+from tests.runtime.rig import ask
+
+CAPTURE = TelemetrySettings(capture_content=True)
+
+
+def message(role: Role, *contents: Content) -> Message:
+    return Message(role, tuple(Part(content) for content in contents))
+
+
+async def test_prompt_and_answer_are_on_the_hop_only(tmp_path: Path) -> None:
+    rig, keeper, _ = await traced_rig(tmp_path, {"a": []}, settings=CAPTURE)
+    await rig.generate(ask("why is the sky blue"))
+    hop = attributes(keeper.named("chat"))
+    assert json.loads(hop["gen_ai.input.messages"]) == [
+        {"role": "user", "parts": [{"type": "text", "content": "why is the sky blue"}]}
+    ]
+    (answer,) = json.loads(hop["gen_ai.output.messages"])
+    assert (answer["role"], answer["finish_reason"]) == ("assistant", "stop")
+    assert answer["parts"][0]["content"] == hop["output.value"]
+    assert hop["input.value"] == "why is the sky blue"
+    others = [span for span in keeper.spans if not span.name.startswith("chat")]
+    assert not any("sky" in str(attributes(span)) for span in others)
+
+
+async def test_off_is_off(tmp_path: Path) -> None:
+    rig, keeper, _ = await traced_rig(tmp_path, {"a": []})
+    await rig.generate(ask("why is the sky blue"))
+    assert not any("sky" in str(attributes(span)) or "input.value" in attributes(span) for span in keeper.spans)
+
+
+def test_every_kind_of_part_has_a_form_and_bytes_stay_out() -> None:
+    told = prompt_attributes(
+        ask(
+            messages=(
+                message(Role.SYSTEM, Text("be brief")),
+                message(Role.USER, Blob("image/png", data=b"\x89PNG"), Blob("image/png", uri="https://example.com/a")),
+                message(
+                    Role.ASSISTANT, Reasoning("hm"), ToolCall("t1", "find", '{"q":1}'), Opaque("openai", "thing", "{}")
+                ),
+                message(Role.TOOL, ToolResult("t1", "find", (Part(Text("found")),))),
+            )
+        )
+    )
+    assert json.loads(str(told["gen_ai.system_instructions"])) == [{"type": "text", "content": "be brief"}]
+    user, assistant, tool = json.loads(str(told["gen_ai.input.messages"]))
+    assert user["parts"] == [
+        {"type": "blob", "mime_type": "image/png", "bytes": 4},
+        {"type": "uri", "mime_type": "image/png", "uri": "https://example.com/a"},
+    ]
+    assert [part["type"] for part in assistant["parts"]] == ["reasoning", "tool_call", "thing"]
+    assert tool["parts"] == [{"type": "tool_call_response", "id": "t1", "response": "found"}]
+
+
+def test_what_is_long_is_cut_and_stays_json() -> None:
+    many = tuple(message(Role.USER, Text(f"{number} " + "x" * 20_000)) for number in range(200))
+    told = prompt_attributes(ask(messages=many))
+    messages = json.loads(str(told["gen_ai.input.messages"]))
+    assert len(messages) == MAX_MESSAGES
+    assert messages[-1]["parts"][0]["content"].startswith("199 ")
+    assert all(len(one["parts"][0]["content"]) == MAX_TEXT for one in messages)
+    assert len(str(told["input.value"])) == MAX_TEXT
