@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from atlas_sidecar.core.types import Capability
+from atlas_sidecar.core.types import Capability, TokenLine
 
 _TOOLS, _SCHEMA, _REASONING = Capability.TOOLS, Capability.JSON_SCHEMA, Capability.REASONING
-_SHAPES: Final = frozenset({_TOOLS, _SCHEMA, _REASONING})
+SHAPES: Final = frozenset({_TOOLS, _SCHEMA, _REASONING})
+AS_ESTIMATED: Final = TokenLine(1.0, 0.0)
 _MOST_SLOPE: Final = 2.0
 _MOST_OVERHEAD: Final = 1_000.0
 _STEP: Final = 2.0  # an answer counts as no more than twice or half of what was believed, and a preamble
@@ -61,6 +62,15 @@ class _Sums:
         self.xy *= _DECAY
 
 
+def calibrated(line: TokenLine, estimated: int) -> int:
+    """Return an estimate as the line's model would count it, in tokens; at least 1. Asked for every candidate."""
+    slope, overhead = line
+    tokens = math.ceil(overhead + slope * estimated)
+    if overhead < 0.0 and tokens * _MOST_SLOPE < estimated:
+        tokens = math.ceil(estimated / _MOST_SLOPE)
+    return tokens if tokens > 1 else 1
+
+
 class Calibration:
     """Corrects estimates for one model. `provider_kind`: whose preambles to expect before anything was reported."""
 
@@ -76,7 +86,7 @@ class Calibration:
         """Take in one answer: the uncalibrated estimate, the total input that was reported, what the request used."""
         if estimated <= 0 or reported <= 0:
             return
-        shape = uses & _SHAPES
+        shape = uses & SHAPES
         believed = self.apply(estimated, shape)
         told = min(max(float(reported), believed / _STEP), believed * _STEP + _STEP_TOKENS)
         sums = self._sums.get(shape)
@@ -88,13 +98,16 @@ class Calibration:
 
     def apply(self, estimated: int, uses: frozenset[Capability] = frozenset()) -> int:
         """Return the estimate as this model would count it, in tokens; at least 1."""
-        shape = uses & _SHAPES
+        return calibrated(self.line(uses), estimated)
+
+    def line(self, uses: frozenset[Capability] = frozenset()) -> TokenLine:
+        """Return what this model makes of the estimates of requests that use these capabilities."""
+        shape = uses & SHAPES
         sums = self._sums.get(shape)
         overhead = self._prior_overhead(shape)
         if sums is not None:
             overhead = (sums.y - self._slope * sums.x) / sums.n
-        overhead = min(max(overhead, -_MOST_OVERHEAD), _MOST_OVERHEAD)
-        return max(1, math.ceil(estimated / _MOST_SLOPE), math.ceil(overhead + self._slope * estimated))
+        return TokenLine(self._slope, min(max(overhead, -_MOST_OVERHEAD), _MOST_OVERHEAD))
 
     def _prior_overhead(self, shape: frozenset[Capability]) -> float:
         return self._base + sum(self._extra.get(capability, 0.0) for capability in shape)

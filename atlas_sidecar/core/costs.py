@@ -19,17 +19,21 @@ def expected_output(model: Model, need: Need, expected_output_tokens: int) -> in
     return tokens if tokens < model.max_output_tokens else model.max_output_tokens
 
 
-def estimate_cost(model: Model, need: Need, expected_output_tokens: int) -> int | None:
-    """Return what the request is likely to cost at this model in nano-USD (ROUTING.md's c); None = price unknown."""
+def estimate_cost(model: Model, need: Need, expected_output_tokens: int, input_tokens: int | None = None) -> int | None:
+    """Return what the request is likely to cost at this model in nano-USD (ROUTING.md's c); None = price unknown.
+
+    `input_tokens`: as this model counts them; None = as the need says.
+    """
     price = model.price
     if price is None:
         return None
     output, asked = expected_output_tokens, need.max_output_tokens
     if asked is not None or output > model.max_output_tokens:
         output = expected_output(model, need, output)
+    tokens = need.input_tokens if input_tokens is None else input_tokens
     if price.long_context:
-        price = price.for_input(need.input_tokens)
-    return -(-(need.input_tokens * price.input + output * price.output) // TOKENS_PER_MILLION)
+        price = price.for_input(tokens)
+    return -(-(tokens * price.input + output * price.output) // TOKENS_PER_MILLION)
 
 
 def worst_case_cost(model: Model, input_tokens: int, output_cap: int) -> int | None:

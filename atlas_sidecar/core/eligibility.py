@@ -4,12 +4,13 @@ Rules kept here:
 - What is wrong for good comes first (asked for, able, paid for), what may pass with time comes last. A model whose only
   fault is one of SOFT is therefore right in everything else, and may be tried as a last resort.
 - Every sentence of a rejection is a function of its inputs: the same snapshot gives the same words.
+- Input tokens are those that the model itself would count (Snapshot.token_lines): whoever asks `check` works them out.
 - Money is compared with the most that the attempt may cost; unknown prices never pass a finite budget.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from atlas_sidecar.core.availability import (
@@ -21,6 +22,7 @@ from atlas_sidecar.core.availability import (
     model_passing,
     view_of,
 )
+from atlas_sidecar.core.calibration import calibrated
 from atlas_sidecar.core.costs import estimate_cost, expected_output, output_cap, reservation, worst_case_cost
 from atlas_sidecar.core.money import TOKENS_PER_MILLION, format_usd
 from atlas_sidecar.core.types import (
@@ -77,13 +79,11 @@ class Eligibility:
         self._only = requirements.only_models
         self._excluded = requirements.exclude_models
         self._required = requirements.capabilities | need.capabilities
-        self._input_tokens = need.input_tokens
         asked = need.max_output_tokens
         self._output_tokens = snapshot.expected_output_tokens if asked is None else asked
         self._too_small = hop.min_window_exclusive
         self._floor = None if requirements.performance == _NO_FLOOR else requirements.performance
         self._is_picky = bool(self._only or self._excluded or self._floor is not None or self._too_small is not None)
-        self._total_tokens = need.input_tokens + self._output_tokens
         self._max_cost = need.max_cost_nano_usd if hop.max_cost_nano_usd is None else hop.max_cost_nano_usd
         self._spendable = _spendable_nano_usd(snapshot.budget)
         self._views: dict[str, ProviderView] = {}
@@ -98,18 +98,20 @@ class Eligibility:
             self._views[name] = view
         return view
 
-    def check(self, model: Model, state: ModelState, provider: ProviderView) -> Rejected | None:
-        """Return the first thing that stands against this model, None when it may serve."""
+    def check(self, model: Model, state: ModelState, provider: ProviderView, tokens: int) -> Rejected | None:
+        """Return the first thing that stands against this model, None when it may serve; `tokens`: its count of the
+        input.
+        """
         # The usual case, nothing near a limit, is told in one go; whatever might be wrong is looked at closely.
         if (
             self._is_picky
             or model.retired
             or provider.lasting is not None
-            or self._total_tokens > model.context_window
+            or tokens + self._output_tokens > model.context_window
             or model.max_input_tokens is not None
             or not self._required <= model.capabilities
         ):
-            lasting = self._unwanted(model) or provider.lasting or self._unable(model)
+            lasting = self._unwanted(model) or provider.lasting or self._unable(model, tokens)
             if lasting is None and self._floor is not None:
                 lasting = _below_floor(model, state, self._floor)
             if lasting is not None:
@@ -121,9 +123,10 @@ class Eligibility:
             return passing
         # Looked at last, so that the models which only the budget rejects are the same however little of it is left;
         # named before what passes, so that a last resort can always be paid.
-        if self._is_cheap(model):
+        if self._is_cheap(model, tokens):
             return passing
-        return self._too_dear(model) or self._beyond_headroom(model, scarce=passing is None) or passing
+        too_dear = self._too_dear(model, tokens) or self._beyond_headroom(model, tokens, scarce=passing is None)
+        return too_dear or passing
 
     def _unwanted(self, model: Model) -> Rejected | None:
         if self._only and model.ref.id not in self._only:
@@ -134,12 +137,11 @@ class Eligibility:
             return Rejected(Rejection.RETIRED, f"retired on {model.retired}")
         return None
 
-    def _unable(self, model: Model) -> Rejected | None:
+    def _unable(self, model: Model, tokens: int) -> Rejected | None:
         if not self._required <= model.capabilities:
             missing = sorted(self._required - model.capabilities)
             return Rejected(Rejection.MISSING_CAPABILITY, "lacks " + ", ".join(c.name.lower() for c in missing))
-        tokens, window = self._input_tokens, model.context_window
-        limit = window if model.max_input_tokens is None else model.max_input_tokens
+        window, limit = model.context_window, model.input_limit
         if tokens > limit:
             what = "window" if limit == window else "input limit"
             return Rejected(Rejection.CONTEXT_TOO_LONG, f"needs {tokens:,} tokens, {what} {limit:,}")
@@ -152,32 +154,32 @@ class Eligibility:
             return Rejected(Rejection.CONTEXT_TOO_LONG, f"window {limit:,}, and {self._too_small:,} was too small")
         return None
 
-    def _is_cheap(self, model: Model) -> bool:
+    def _is_cheap(self, model: Model, tokens: int) -> bool:
         """Return whether even the longest answer fits the headroom: the usual case, told in one go."""
         price = model.price
         if price is None or price.long_context or self._max_cost is not None or self._spendable is None:
             return False
         dearest = price.input if price.cache_write is None else max(price.input, price.cache_write)
-        most = self._input_tokens * dearest + model.max_output_tokens * price.output
+        most = tokens * dearest + model.max_output_tokens * price.output
         return most <= self._spendable * TOKENS_PER_MILLION
 
-    def _too_dear(self, model: Model) -> Rejected | None:
+    def _too_dear(self, model: Model, tokens: int) -> Rejected | None:
         if model.price is None:
             what = "the budget is finite" if self._max_cost is None else "the cost is capped"
             return Rejected(Rejection.NO_PRICE, f"price unknown, and {what}")
         if self._max_cost is None:
             return None
         output = min(self._output_tokens, model.max_output_tokens)
-        least = worst_case_cost(model, self._input_tokens, output) or 0
+        least = worst_case_cost(model, tokens, output) or 0
         if least <= self._max_cost:
             return None
         detail = f"may cost {format_usd(least)}, max_cost leaves {format_usd(self._max_cost)}"
         return Rejected(Rejection.BUDGET, detail)
 
-    def _beyond_headroom(self, model: Model, *, scarce: bool) -> Rejected | None:
+    def _beyond_headroom(self, model: Model, tokens: int, *, scarce: bool) -> Rejected | None:
         if self._spendable is None:
             return None
-        most = reservation(model, self._need, self._snapshot, self._max_cost) or 0
+        most = reservation(model, replace(self._need, input_tokens=tokens), self._snapshot, self._max_cost) or 0
         if most <= self._spendable:
             return None
         detail = f"may cost {format_usd(most)}, budget headroom {format_usd(self._spendable)}"
@@ -190,7 +192,9 @@ def check(
     """Return why this target may not serve now, None when it may: selection's own test, for use before each hop."""
     test = Eligibility(requirements, need, snapshot, hop)
     ref = target.model.ref
-    return test.check(target.model, snapshot.models.get(ref.id, UNSEEN_MODEL), test.provider(ref.provider))
+    line = snapshot.token_lines.get(ref.id)
+    tokens = need.input_tokens if line is None else calibrated(line, need.input_tokens)
+    return test.check(target.model, snapshot.models.get(ref.id, UNSEEN_MODEL), test.provider(ref.provider), tokens)
 
 
 def _spendable_nano_usd(budget: BudgetState) -> int | None:

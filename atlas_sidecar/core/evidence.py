@@ -100,7 +100,7 @@ class Slowness:
         long_s = self._long_total_s / self._long_weight
         left = decay(now_s - self._at_s, HALF_LIFE_S)
         recent_s = (LATENCY_PRIOR * long_s + self._recent_total_s * left) / (LATENCY_PRIOR + self._recent_weight * left)
-        return min(1.0, long_s / recent_s)
+        return min(1.0, long_s / recent_s) if recent_s > 0.0 else 1.0
 
 
 class Quantiles:

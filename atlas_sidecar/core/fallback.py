@@ -9,7 +9,8 @@ plan, history, time and jitter always give the same step. Rules kept here (ROUTI
 - When no model is left, the last resort: a model that only asked us to wait, or broke, is asked again while it has
   attempts left; one that was passed over only for its health is asked after all. A silent one is not asked again.
 - No wait passes the deadline; where one would, the step is the next model or the end.
-- After content was sent, FAIL ends the call; RESTART and CONTINUE go on with the next model.
+- After content was sent, FAIL ends the call; RESTART and CONTINUE go on with the next model. One that refuses to carry
+  text on is asked at once to begin anew.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Failed(NamedTuple):
     """An attempt that failed.
 
     `content_sent`: the caller saw content of it; `continuable`: plain text that a prefill can carry on.
+    `prefill_refused`: it was asked to carry on such text, and does not take that.
     """
 
     target: Target
@@ -91,6 +93,7 @@ class Failed(NamedTuple):
     retry_once: bool = False
     content_sent: bool = False
     continuable: bool = False
+    prefill_refused: bool = False
 
 
 class Skipped(NamedTuple):
@@ -197,9 +200,11 @@ def _end_after(plan: Plan, last: Failed, failures: list[Failed]) -> Fail | None:
     return None
 
 
-def _same_again(plan: Plan, history: History, last: Failed, now_s: float, jitter: float) -> Wait | None:
+def _same_again(plan: Plan, history: History, last: Failed, now_s: float, jitter: float) -> Step | None:
     if last.number >= plan.attempts_per_model or last.content_sent:
         return None
+    if last.prefill_refused:
+        return Try(last.target, last.hop, last.number + 1, "restart")
     asked_s = last.retry_after_s
     if ACTION[last.error_class] is Action.RETRY:
         if last.retry_once and _failed_once_before(history, last):
@@ -235,11 +240,11 @@ def backoff_s(plan: Plan, number: int, jitter: float) -> float:
 
 
 def _too_small(target: Target, failures: list[Failed]) -> Verdict | None:
-    refused = [f.target.model.context_window for f in failures if f.error_class is ErrorClass.CONTEXT_TOO_LONG]
-    if refused and target.model.context_window <= max(refused):
+    refused = [f.target.model.input_limit for f in failures if f.error_class is ErrorClass.CONTEXT_TOO_LONG]
+    if refused and target.model.input_limit <= max(refused):
         return Verdict(
             Rejection.CONTEXT_TOO_LONG,
-            f"its window of {target.model.context_window:,} tokens is no larger than the one that was too small",
+            f"its window of {target.model.input_limit:,} tokens is no larger than the one that was too small",
         )
     return None
 
@@ -255,7 +260,8 @@ def _how(plan: Plan, target: Target, failures: list[Failed]) -> str:
     seen = next((failure for failure in reversed(failures) if failure.content_sent), None)
     if seen is None:
         return "fallback"
-    if plan.policy is StreamPolicy.CONTINUE and seen.continuable and target.model.prefill:
+    refused = any(failure.prefill_refused and failure.target is target for failure in failures)
+    if plan.policy is StreamPolicy.CONTINUE and seen.continuable and target.model.prefill and not refused:
         return "continuation"
     return "restart"
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from atlas_sidecar.core.availability import SOFT, UNSEEN_MODEL, ProviderView, Rejected, badness
+from atlas_sidecar.core.calibration import calibrated
 from atlas_sidecar.core.costs import estimate_cost
 from atlas_sidecar.core.eligibility import Eligibility
 from atlas_sidecar.core.scarcity import Line, effective_sensitivity, is_cost_optimization, thrifty_pick
@@ -84,12 +85,16 @@ def rank(
 def _rows(targets: Sequence[Target], requirements: Requirements, need: Need, snapshot: Snapshot) -> list[_Row]:
     test = Eligibility(requirements, need, snapshot)
     check, provider, models, expected = test.check, test.provider, snapshot.models, snapshot.expected_output_tokens
+    line_of, estimated = snapshot.token_lines.get, need.input_tokens
     rows: list[_Row] = []
     for target in targets:
         model = target.model
         state = models.get(model.ref.id, UNSEEN_MODEL)
         view = provider(model.ref.provider)
-        rows.append((target, state, view, check(model, state, view), estimate_cost(model, need, expected)))
+        line = line_of(model.ref.id)
+        tokens = estimated if line is None else calibrated(line, estimated)
+        cost = estimate_cost(model, need, expected, tokens)
+        rows.append((target, state, view, check(model, state, view, tokens), cost))
     return rows
 
 

@@ -8,7 +8,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,6 +49,11 @@ class Model:
     price: Price | None = None
     retired: str = ""
     prefill: bool = False
+
+    @property
+    def input_limit(self) -> int:
+        """The most input tokens it takes."""
+        return self.context_window if self.max_input_tokens is None else self.max_input_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +151,20 @@ class BudgetState:
     node: str = ""
 
 
+class TokenLine(NamedTuple):
+    """What a model makes of an estimate of input tokens: overhead + slope * estimate (calibration.py)."""
+
+    slope: float
+    overhead: float
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a decision depends on beside the request: two equal snapshots give equal decisions.
 
-    `expected_output_tokens`: what the role learned; `reserve_output_tokens`: its p95, which sizes a reservation where the
-    caller set no output cap (None = the model's own cap). `today`: ISO date, for retired models.
+    `expected_output_tokens`: what the role learned; `reserve_output_tokens`: its p95, which sizes a reservation where
+    the caller set no output cap (None = the model's own cap). `today`: ISO date, for retired models. `token_lines`: by
+    model id, for a request of this shape; a model without one takes the estimate as it is.
     """
 
     now_s: float
@@ -164,6 +177,7 @@ class Snapshot:
     config_version: str = ""
     min_requests_remaining: int = 10
     reserve_output_tokens: int | None = None
+    token_lines: Mapping[str, TokenLine] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ from atlas_sidecar.core.state import (
     Rejection,
     Snapshot,
     Target,
+    TokenLine,
     Weights,
 )
 
@@ -108,6 +109,7 @@ __all__ = [
     "Target",
     "Text",
     "TextDelta",
+    "TokenLine",
     "Tool",
     "ToolArguments",
     "ToolCall",

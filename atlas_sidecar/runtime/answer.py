@@ -3,7 +3,8 @@
 Rules kept here:
 - A delta's index is that of its part within the answer; parts may interleave, each keeps its own order.
 - Signatures carry the kind of provider that made them, so that they go back to that kind only.
-- `carry_on` keeps plain text for a continuation: the next hop's first text goes on in the same part.
+- `carry_on` keeps plain text for a continuation: the next hop's first text goes on in the same part. A prefill may not
+  end in white space, so the next model is asked without it, and what it repeats of it is not sent twice.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Answer:
         self._parts: dict[int, _Builder] = {}
         self._carried = False
         self._offset: int | None = None
+        self._owed = ""  # white space that the caller has and the prefill lacked
         self.has_content = False
         self.plain_text = True
         self.chunks = 0
@@ -71,18 +73,31 @@ class Answer:
     def carry_on(self, provider_kind: str) -> None:
         """Keep what is there; what follows is from another provider and goes on in the last part."""
         self._kind = provider_kind
+        text = self.text()
+        self._owed = text[len(text.rstrip()) :]
         self._carried = True
         self._offset = None
         self.has_content = False
         self.chunks = 0
         self.output_characters = 0
 
-    def add(self, delta: Delta) -> Delta:
-        """Take one delta in; return it as the caller should see it (its index moved after a continuation)."""
-        if self._carried:
-            delta = self._moved(delta)
+    def prefill(self) -> str:
+        """Return the text that another model is to carry on."""
+        return self.text().rstrip()
+
+    def add(self, delta: Delta) -> Delta | None:
+        """Take one delta in; return it as the caller should see it: moved after a continuation, None = nothing new."""
         self.has_content = True
         self.chunks += 1
+        if self._carried:
+            delta = self._moved(delta)
+            if self._owed:
+                if isinstance(delta, TextDelta):
+                    delta = self._without_owed(delta)
+                    if not delta.text:
+                        return None
+                else:
+                    self._owed = ""
         index = delta.index
         part = self._parts.get(index)
         if part is None:
@@ -114,13 +129,18 @@ class Answer:
     def _moved(self, delta: Delta) -> Delta:
         if self._offset is None:
             last = max(self._parts, default=-1)
-            if isinstance(delta, TextDelta) and last >= 0:
-                self._offset = last - delta.index
-                if self.text()[-1:].isspace():
-                    delta = TextDelta(delta.index, delta.text.lstrip())  # the prefill lacked its last white space
-            else:
-                self._offset = last + 1 - delta.index
+            joins = isinstance(delta, TextDelta) and last >= 0
+            self._offset = (last if joins else last + 1) - delta.index
         return delta._replace(index=delta.index + self._offset) if self._offset else delta
+
+    def _without_owed(self, delta: TextDelta) -> TextDelta:
+        """Take away what the text begins with of the white space that the caller has already."""
+        text, owed = delta.text, self._owed
+        same = 0
+        while same < len(text) and same < len(owed) and text[same] == owed[same]:
+            same += 1
+        self._owed = owed[same:] if same == len(text) else ""
+        return TextDelta(delta.index, text[same:])
 
     def text(self) -> str:
         """Return the plain text so far."""

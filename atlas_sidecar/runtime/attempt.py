@@ -155,8 +155,8 @@ class AttemptRun:
             elif isinstance(event, Head):
                 self._head = event
                 self._tools.flight.head(event.rate_limit)
-            else:
-                content.append(answer.add(event))
+            elif (delta := answer.add(event)) is not None:
+                content.append(delta)
         self.first_batch = bool(content) and self.first_content_s is None
         if self.first_batch:
             self.first_content_s = self._tools.clock.monotonic_s() - self._started_s

@@ -9,6 +9,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -121,7 +122,8 @@ class Chain:
             if not self._history and target is call.decision.selected:
                 return None
             if snapshot is None:
-                snapshot = self._tools.snapshots.take(call.engine, call.request.requirements, call.decision.role)
+                requirements, role = call.request.requirements, call.decision.role
+                snapshot = self._tools.snapshots.take(call.engine, requirements, call.need, role)
             left = self._money_left()
             rejected = check(target, call.request.requirements, call.need, snapshot, HopLimits(max_cost_nano_usd=left))
             if rejected is None or rejected.scarce:
@@ -168,7 +170,12 @@ class Chain:
         request = call.request
         hold = Hold(call.node, attempt_id, amount, model.ref, request.request_id, request.labels, max(longest_s, 0.0))
         try:
-            self._held = await self._tools.budget.reserve(hold)
+            async with asyncio.timeout(max(longest_s, 0.0)):
+                self._held = await self._tools.budget.reserve(hold)
+        except TimeoutError:
+            message = "the deadline passed while the budget was asked"
+            self._skip(step.target, Verdict(Rejection.BUDGET, message, 0.0, Reason.BUDGET_UNAVAILABLE))
+            return False
         except AtlasError as denied:
             verdict = Verdict(Rejection.BUDGET, denied.message, 0.0, denied.reason, denied.retry_after_s)
             self._skip(step.target, verdict)
@@ -232,7 +239,7 @@ class Chain:
         flight = self._tools.health.begin(model, self._retry_after)
         self._retry_after = None
         tools = AttemptTools(provider, self._tools.budget, held, flight, trace, clock)
-        prefill = answer.text().rstrip() if hop.reason == "continuation" else ""
+        prefill = answer.prefill() if hop.reason == "continuation" else ""
         provider_call = self._provider_call(step, prefill, trace.traceparent)
         return AttemptRun(blank, provider_call, self._need_of(model).input_tokens, self._bounds(), tools)
 
@@ -286,6 +293,7 @@ class Chain:
                 error.retry_once,
                 content_sent=sent,
                 continuable=self._continuable(),
+                prefill_refused=hop.reason == "continuation" and not sent and _does_not_suit(error),
             ),
         )
 
@@ -305,3 +313,9 @@ class Chain:
         if self._run is not None:
             self._story.attempts.append(self._run.attempt)
         self._story.cancel()
+
+
+def _does_not_suit(error: ProviderError) -> bool:
+    """Return whether the provider refused this request as it was made, where it may well serve another form of it."""
+    refused = error.error_class in (ErrorClass.INVALID_REQUEST, ErrorClass.MODEL_UNAVAILABLE)
+    return refused and not error.breaks_model

@@ -2,13 +2,17 @@
 
 Rules kept here:
 - Constant memory for each role and model; roles and models come from the configuration alone.
+- `lines` is asked for every request: it is kept by the shape of requests, and made anew only where something was
+  learned. A mapping that was given out never changes.
 """
 
 from __future__ import annotations
 
-from atlas_sidecar.core.calibration import Calibration
+from collections.abc import Mapping
+
+from atlas_sidecar.core.calibration import AS_ESTIMATED, SHAPES, Calibration
 from atlas_sidecar.core.expected_output import ExpectedOutput
-from atlas_sidecar.core.types import Model, Need, Usage
+from atlas_sidecar.core.types import Capability, Model, Need, TokenLine, Usage
 
 
 class Learning:
@@ -17,6 +21,8 @@ class Learning:
     def __init__(self) -> None:
         self._outputs: dict[str, ExpectedOutput] = {}
         self._calibrations: dict[str, Calibration] = {}
+        self._models: Mapping[str, Model] = {}
+        self._lines: dict[frozenset[Capability], dict[str, TokenLine]] = {}
 
     def observe(self, role: str, model: Model, need: Need, usage: Usage, *, estimable: bool = True) -> None:
         """Take in what an answer reported; `need` holds the uncalibrated estimate.
@@ -27,6 +33,7 @@ class Learning:
             self._outputs.setdefault(role, ExpectedOutput()).observe(usage.total_output_tokens)
         if usage.input_tokens is not None and estimable:
             self._calibration(model).observe(need.input_tokens, usage.total_input_tokens, need.capabilities)
+            self._redraw(model)
 
     def expected_output_tokens(self, role: str) -> int:
         """Return how many tokens an answer of this role usually has."""
@@ -39,6 +46,24 @@ class Learning:
     def calibrated(self, model: Model, need: Need) -> int:
         """Return the estimate corrected by what is known of this model's kind, and by what it reported so far."""
         return self._calibration(model).apply(need.input_tokens, need.capabilities)
+
+    def lines(self, models: Mapping[str, Model], uses: frozenset[Capability]) -> Mapping[str, TokenLine]:
+        """Return what the models make of estimates, by id, of those that differ; `models`: the configuration's."""
+        if models is not self._models:
+            self._models = models
+            self._lines.clear()
+        shape = uses & SHAPES
+        lines = self._lines.get(shape)
+        if lines is None:
+            drawn = {model_id: self._calibration(model).line(shape) for model_id, model in models.items()}
+            lines = self._lines[shape] = {i: line for i, line in drawn.items() if line != AS_ESTIMATED}
+        return lines
+
+    def _redraw(self, model: Model) -> None:
+        if self._models.get(model.ref.id) is not model:
+            return
+        for shape, lines in self._lines.items():
+            self._lines[shape] = {**lines, model.ref.id: self._calibration(model).line(shape)}
 
     def _calibration(self, model: Model) -> Calibration:
         calibration = self._calibrations.get(model.ref.id)

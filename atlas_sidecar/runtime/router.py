@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
 
+from atlas_sidecar.core.availability import badness
 from atlas_sidecar.core.errors import AtlasError, FieldViolation, Reason
 from atlas_sidecar.core.fallback import OF_THE_MOMENT, Plan
 from atlas_sidecar.core.roles import role_of, targets_for
@@ -113,7 +114,7 @@ class Router:
             if candidate.rejection in WORTH_TELLING and candidate.target not in decision.order:
                 trace.skipped(candidate.target.model.ref, candidate.rejection, candidate.rejection_detail)
         deadline_s = arrived_s + min(engine.timeouts.total_s, _usable(context.time_left_s))
-        plan = _plan(engine, request, decision, deadline_s)
+        plan = _plan(engine, request, decision, snapshot, deadline_s)
         return Call(engine, request, need, snapshot, decision, plan, node, arrived_s, deadline_s, trace)
 
     def _decide(self, engine: Engine, requirements: Requirements, need: Need) -> Selection:
@@ -122,7 +123,7 @@ class Router:
         unknown += tuple(m for m in requirements.exclude_models if m not in engine.models)
         if unknown:
             raise _unknown_models(unknown, requirements, engine)
-        snapshot = self._tools.snapshots.take(engine, requirements, role)
+        snapshot = self._tools.snapshots.take(engine, requirements, need, role)
         weights = engine.weights[requirements.complexity]
         decision_id = self._tools.clock.new_id()
         return Selection(
@@ -130,13 +131,12 @@ class Router:
         )
 
 
-def _plan(engine: Engine, request: GenerateRequest, decision: Decision, deadline_s: float) -> Plan:
+def _plan(engine: Engine, request: GenerateRequest, decision: Decision, snapshot: Snapshot, deadline_s: float) -> Plan:
     settings, limits = engine.fallback, request.limits
     order = decision.order or _last_coins(decision)
-    reserves = tuple(c.target for c in decision.candidates if c.rejection in OF_THE_MOMENT and c.target not in order)
     return Plan(
         order=order,
-        reserves=reserves,
+        reserves=_reserves(decision, snapshot, order),
         policy=request.stream_policy,
         deadline_s=deadline_s,
         max_hops=settings.max_hops if limits.max_hops is None else limits.max_hops,
@@ -148,6 +148,15 @@ def _plan(engine: Engine, request: GenerateRequest, decision: Decision, deadline
         max_inline_retry_after_s=settings.max_inline_retry_after_s,
         content_filter_next=settings.on_content_filter == "next",
     )
+
+
+def _reserves(decision: Decision, snapshot: Snapshot, order: tuple[Target, ...]) -> tuple[Target, ...]:
+    """Return the models that only the moment rejects, the least bad first, as selection itself would rank them."""
+    waiting = [c.target for c in decision.candidates if c.rejection in OF_THE_MOMENT and c.target not in order]
+    if len(waiting) > 1:
+        models, providers = snapshot.models, snapshot.providers
+        waiting.sort(key=lambda t: badness(models[t.model.ref.id], providers[t.model.ref.provider], snapshot.now_s))
+    return tuple(waiting)
 
 
 def _last_coins(decision: Decision) -> tuple[Target, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from atlas_sidecar.core.types import Requirements, Snapshot
+from atlas_sidecar.core.types import Need, Requirements, Snapshot
 from atlas_sidecar.ports import Clock
 from atlas_sidecar.runtime.budget import Budget
 from atlas_sidecar.runtime.engine import Engine
@@ -24,7 +24,7 @@ class Snapshots:
         self._sessions = Sessions()
         self._today = ("", 0.0)
 
-    def take(self, engine: Engine, requirements: Requirements, role: str) -> Snapshot:
+    def take(self, engine: Engine, requirements: Requirements, need: Need, role: str) -> Snapshot:
         """Return what is known now; raises AtlasError when the budget node is not one that may be used."""
         now_s = self._clock.monotonic_s()
         models, providers = self._health.states(now_s)
@@ -40,6 +40,7 @@ class Snapshots:
             config_version=engine.config_version,
             min_requests_remaining=engine.min_requests_remaining,
             reserve_output_tokens=self._learning.reserve_output_tokens(role),
+            token_lines=self._learning.lines(engine.models, need.capabilities),
         )
 
     def remember(self, session_id: str, model_id: str) -> None:

@@ -66,6 +66,8 @@ class Story:
     def enter_hop(self, step: Try) -> Hop:
         """Return the hop of this try, opened where it is new."""
         if self.hop is not None:
+            if step.reason == "restart":  # it refused to carry the text on
+                self.hop.reason = step.reason
             return self.hop
         model = step.target.model
         reason = "fallback" if step.reason == "retry" else step.reason

@@ -20,6 +20,7 @@ from atlas_sidecar.core.types import (
     Requirements,
     Snapshot,
     Target,
+    TokenLine,
     Weights,
 )
 from tests.core.builders import USD
@@ -155,4 +156,7 @@ def snapshots(
         today=st.just("2026-11-23"),
         config_version=st.just("v1"),
         reserve_output_tokens=st.none() | st.integers(1, 10_000),
+        token_lines=st.dictionaries(
+            st.sampled_from(NAMES), st.builds(TokenLine, st.floats(0.5, 2.0), st.floats(-1_000.0, 1_000.0))
+        ),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from atlas_sidecar.core.availability import badness
@@ -22,6 +24,7 @@ from atlas_sidecar.core.types import (
     Requirements,
     Snapshot,
     Target,
+    TokenLine,
 )
 from tests.core.builders import ANYTHING, FREE, USD, model, need, price, snapshot
 
@@ -259,3 +262,19 @@ def test_the_longest_of_several_waits_counts_and_unhealthy_is_worst() -> None:
     assert badness(opened, ProviderState(limited_until_s=1020.0), 1000.0) == (3, 20.0)
     assert badness(ModelState(limited_until_s=990.0), ProviderState(), 1000.0) == (0, 0.0)
     assert badness(opened, ProviderState(ProviderStatus.UNHEALTHY), 1000.0) == (4, 0.0)
+
+
+def test_the_window_the_money_and_the_score_are_measured_in_the_models_own_tokens() -> None:
+    one = model(window=3_000, cost=price(1.0))
+    asked = need(2_000, 500)
+    assert against(one, asked=asked) is None
+    longer = replace(snapshot(), token_lines={"m": TokenLine(1.25, 100.0)})
+    detail = "needs 2,600 tokens and 500 for the answer, window 3,000"
+    assert against(one, asked=asked, seen=longer) == (Rejection.CONTEXT_TOO_LONG, detail)
+    roomy = model(window=100_000, cost=price(1.0))
+    poor = replace(longer, budget=BudgetState(headroom_nano_usd=3_000_000))
+    assert against(roomy, asked=asked, seen=replace(poor, token_lines={})) is None
+    assert against(roomy, asked=asked, seen=poor) == (
+        Rejection.BUDGET,
+        "may cost $0.0031, budget headroom $0.003",
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -145,6 +146,16 @@ def test_after_too_long_a_context_only_larger_windows_are_asked() -> None:
     assert step(plan(), *history, Skipped(B, skip.verdict)) == Try(C, 2, 1, "fallback")
 
 
+def test_what_was_too_small_and_what_is_larger_are_input_limits_not_windows() -> None:
+    wide = Target(replace(target("wide", 1_050_000).model, max_input_tokens=922_000), 1)
+    whole = target("whole", 1_000_000)
+    history = (failed(wide, ErrorClass.CONTEXT_TOO_LONG),)
+    assert step(plan(wide, whole), *history) == Try(whole, 2, 1, "fallback")
+    skip = step(plan(whole, wide), failed(whole, ErrorClass.CONTEXT_TOO_LONG))
+    assert isinstance(skip, Skip)
+    assert "922,000" in skip.verdict.detail
+
+
 def test_an_invalid_request_ends_the_call() -> None:
     end = step(plan(), failed(A, ErrorClass.INVALID_REQUEST))
     assert isinstance(end, Fail)
@@ -169,6 +180,21 @@ def test_after_content_the_policy_decides() -> None:
     assert step(carry_on, broken) == Try(C, 2, 1, "continuation")
     assert step(carry_on, broken._replace(continuable=False)) == Try(C, 2, 1, "restart")
     assert step(plan(policy=StreamPolicy.CONTINUE), broken) == Try(B, 2, 1, "restart")  # b takes no prefill
+
+
+def test_a_model_that_refuses_to_carry_on_is_asked_at_once_to_begin_anew_and_never_again_to_carry_on() -> None:
+    carry_on = plan(A, C, policy=StreamPolicy.CONTINUE)
+    broken = failed(A, ErrorClass.STREAM_BROKEN, content_sent=True, continuable=True)
+    refused = failed(C, ErrorClass.INVALID_REQUEST, hop=2, continuable=True, prefill_refused=True)
+    assert step(carry_on, broken, refused) == Try(C, 2, 2, "restart")
+    overloaded = failed(C, ErrorClass.OVERLOADED, hop=2, number=2, ended_at_s=0.0, continuable=True)
+    again = step(carry_on._replace(order=(C,), attempts_per_model=4), broken._replace(target=C), refused, overloaded)
+    assert isinstance(again, Wait)
+    assert again.then.reason == "retry"
+    elsewhere = step(carry_on._replace(order=(C,), attempts_per_model=4), broken._replace(target=C), refused)
+    assert elsewhere == Try(C, 2, 2, "restart")
+    once = step(carry_on._replace(attempts_per_model=1), broken, refused)
+    assert isinstance(once, Fail)
 
 
 def test_content_that_was_sent_stays_to_be_carried_on_when_a_later_hop_says_nothing() -> None:

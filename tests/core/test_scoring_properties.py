@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from atlas_sidecar.core.availability import SOFT
+from atlas_sidecar.core.calibration import calibrated
 from atlas_sidecar.core.costs import estimate_cost, reservation
 from atlas_sidecar.core.eligibility import check
 from atlas_sidecar.core.money import TOKENS_PER_MILLION
@@ -17,6 +18,7 @@ from atlas_sidecar.core.types import (
     BudgetState,
     Candidate,
     Decision,
+    Model,
     ModelRef,
     ModelState,
     Need,
@@ -52,6 +54,12 @@ def test_the_same_request_and_snapshot_give_the_same_decision_but_for_its_id(
     assert replace(again, decision_id="one") == first
 
 
+def counted(model: Model, need: Need, snapshot: Snapshot) -> Need:
+    """Return the need in the model's own tokens."""
+    line = snapshot.token_lines.get(model.ref.id)
+    return need if line is None else replace(need, input_tokens=calibrated(line, need.input_tokens))
+
+
 @settings(max_examples=60)
 @given(any_.target_lists(), any_.requirements, any_.needs, any_.snapshots(), any_.weights)
 def test_every_target_is_a_candidate_with_finite_terms_in_range(
@@ -66,7 +74,8 @@ def test_every_target_is_a_candidate_with_finite_terms_in_range(
         assert 0 <= one.success_rate <= 1
         assert math.isfinite(one.score)
         assert 0 <= one.score <= 1.1 * (40 + 2 * 0.5)
-        assert one.estimated_cost_nano_usd == estimate_cost(one.target.model, need, snapshot.expected_output_tokens)
+        own = counted(one.target.model, need, snapshot)
+        assert one.estimated_cost_nano_usd == estimate_cost(one.target.model, own, snapshot.expected_output_tokens)
         assert (one.rejection is None) == (one.rejection_detail == "")
 
 
@@ -160,7 +169,13 @@ def test_within_a_tier_what_is_as_good_in_every_term_and_cheaper_never_ranks_low
     state = snapshot.models.get(first.model.ref.id, ModelState())
     twin, stronger = _twin(first, state, cheaper, gains)
     budget = BudgetState(100 * USD, 10 * USD, 100_000 * USD) if scarce else BudgetState()
-    seen = replace(snapshot, models={**snapshot.models, "z": stronger}, budget=budget, affinity_model="")
+    lines = {**snapshot.token_lines}
+    if (line := lines.get(first.model.ref.id)) is not None:
+        assume(line.slope >= 1.0 and line.overhead >= 0.0)  # so that what is cheaper a token is so by a nano-dollar
+        lines["z"] = line
+    seen = replace(
+        snapshot, models={**snapshot.models, "z": stronger}, budget=budget, affinity_model="", token_lines=lines
+    )
     decision = decide((*targets, twin), seen, weights)
     names = [target.model.ref.id for target in decision.order]
     if first.model.ref.id in names:
@@ -217,7 +232,8 @@ def test_less_headroom_moves_the_pick_to_a_dearer_model_only_if_the_cheaper_ones
     assert roomy is not None or tight is None
     if roomy is not None and tight is not None:
         dearer = (tight.estimated_cost_nano_usd or 0) > (roomy.estimated_cost_nano_usd or 0)
-        still_paid = (reservation(roomy.target.model, need, snapshot) or 0) <= left[0]
+        own = counted(roomy.target.model, need, snapshot)
+        still_paid = (reservation(roomy.target.model, own, snapshot) or 0) <= left[0]
         assert not (dearer and still_paid)
 
 

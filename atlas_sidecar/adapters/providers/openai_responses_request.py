@@ -28,6 +28,7 @@ from atlas_sidecar.adapters.providers.wire.chat_request import (
     unsendable,
 )
 from atlas_sidecar.adapters.providers.wire.schemas import is_strict
+from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
     Blob,
     Capability,
@@ -57,6 +58,10 @@ class ReasoningSignature(msgspec.Struct):
 def responses_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
     """Return the JSON body of one Responses call. Raises ProviderError for what the wire cannot say."""
     request, model = call.request, call.model
+    if call.prefill:  # `prefill: true` was configured by mistake: the answer begins anew
+        raise ProviderError(
+            ErrorClass.MODEL_UNAVAILABLE, "the Responses API takes no prefill", code="prefill", breaks_model=False
+        )
     body: JsonObject = {"model": model.ref.model, "input": list(_items(request.messages)), "store": False}
     if call.stream:
         body["stream"] = True

@@ -69,6 +69,16 @@ def test_a_plain_call_is_small_and_asks_for_usage() -> None:
     assert "stream" not in chat_body(replace(asked(), stream=False), OPENAI)
 
 
+def test_a_prefill_is_the_last_turn_where_the_model_takes_one_and_the_responses_wire_refuses_it() -> None:
+    carried = replace(asked(), prefill="So far", model=model(prefill=True))
+    assert chat_body(carried, OPENAI)["messages"][-1] == {"role": "assistant", "content": "So far"}
+    assert groq_body(carried)["messages"][-1] == {"role": "assistant", "content": "So far"}
+    assert chat_body(replace(carried, model=model()), OPENAI)["messages"][-1]["role"] == "user"
+    with pytest.raises(ProviderError) as refused:
+        responses_body(carried, OPENAI)
+    assert (refused.value.error_class, refused.value.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
+
+
 def test_a_cap_that_nobody_asked_for_is_sent_only_where_it_is_below_the_models_own() -> None:
     not_asked = replace(asked(), cap_was_asked=False)
     assert chat_body(not_asked, OPENAI)["max_completion_tokens"] == 1000

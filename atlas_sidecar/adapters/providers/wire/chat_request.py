@@ -61,7 +61,10 @@ class Dialect:
 def chat_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
     """Return the JSON body of one chat-completions call. Raises ProviderError for what the wire cannot say."""
     request = call.request
-    body: JsonObject = {"model": call.model.ref.model, "messages": _messages(request.messages)}
+    messages = _messages(request.messages)
+    if call.prefill and call.model.prefill:
+        messages.append({"role": "assistant", "content": call.prefill})
+    body: JsonObject = {"model": call.model.ref.model, "messages": messages}
     if call.stream:
         body["stream"] = True
         if dialect.stream_usage:
