@@ -1,4 +1,4 @@
-"""How long the sidecar's own decision takes: reserve + settle, the spend log included: `python -m bench.budget_decision`.
+"""How long the sidecar takes to reserve and settle, the spend log included: `python -m bench.budget_decision`.
 
 On a lease, with the ledger in memory behind the port (no request waits for it), and alone with a daily limit. Every
 figure is one pair of calls with two records written; the bar is 10 us at the median.
