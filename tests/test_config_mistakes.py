@@ -1,4 +1,4 @@
-"""One bad file for each mistake: tests/bad_configs/*.yaml. Lines that begin with #= say what is reported, one for each."""
+"""One bad file for each mistake: tests/bad_configs. Each line that begins with #= says what is reported, in order."""
 
 from pathlib import Path
 

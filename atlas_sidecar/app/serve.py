@@ -179,9 +179,9 @@ async def serve(
     sidecar = Sidecar(configuration, os.environ, clock)
     stop, broken = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    addresses, health_address = await sidecar.start()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT):  # at once: process 1 of a container ignores what it does not handle
         loop.add_signal_handler(number, _on_signal, stop)
+    addresses, health_address = await sidecar.start()
     announce(f"serving on {', '.join(addresses)}")
     _log.info("serving on %s%s", ", ".join(addresses), f", health on {health_address}" if health_address else "")
     log_sources(configuration)
