@@ -10,6 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -303,7 +304,7 @@ class Chain:
         return self._seen is not None and self._seen.plain_text and not request.tools and not formatted
 
     def _end_unfinished(self) -> None:
-        """Close what a caller that went away left open."""
+        """Close what a caller that went away, or a fault of ours, left open."""
         if self._held is not None:
             settlement = Settlement(0, False, Usage(), ErrorClass.CANCELLED, "")
             self._tools.budget.settle(self._held, settlement)  # it was never sent
@@ -312,7 +313,8 @@ class Chain:
             return
         if self._run is not None:
             self._story.attempts.append(self._run.attempt)
-        self._story.cancel()
+        went_away = isinstance(sys.exception(), (asyncio.CancelledError, GeneratorExit))
+        self._story.cancel() if went_away else self._story.break_off()
 
 
 def _does_not_suit(error: ProviderError) -> bool:

@@ -79,10 +79,10 @@ class Router:
     async def generate(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[Batch, None]:
         """Yield what the caller is told, to its end; raises AtlasError when the call cannot even begin."""
         key = request.idempotency_key
-        if key and key in self._running_keys:
-            raise AtlasError(Reason.DUPLICATE, "a call with this idempotency_key is still running")
         trace = self._telemetry.start_request("Generate", context.metadata, request)
         try:
+            if key and key in self._running_keys:
+                raise AtlasError(Reason.DUPLICATE, "a call with this idempotency_key is still running")
             call = self._call(request, context, trace)
         except AtlasError as error:
             trace.end(_no_answer(error, request.requirements.agent_type))
@@ -95,6 +95,10 @@ class Router:
                     yield batch
         finally:
             self._running_keys.discard(key)
+
+    def refused(self, method: str, error: AtlasError, context: CallContext) -> None:
+        """Record a call that the edge refused before it came here: overload, draining, a malformed request."""
+        self._telemetry.start_request(method, context.metadata, None).end(_no_answer(error, ""))
 
     def _call(self, request: GenerateRequest, context: CallContext, trace: RequestTrace) -> Call:
         engine, clock = self._engine(), self._tools.clock

@@ -157,6 +157,14 @@ class Story:
             self.hop = None
         self._end("cancelled", Reason.CANCELLED, 1, "the caller cancelled")
 
+    def break_off(self) -> None:
+        """End a call that a fault of ours ended; the edge logs it and tells the caller."""
+        message = "the sidecar failed; its log says why"
+        if self.hop is not None:
+            self._end_hop_trace(self.hop, ProviderError(ErrorClass.OTHER, message), None, None)
+            self.hop = None
+        self._end("failed", Reason.INTERNAL, 13, message)
+
     def _end_hop_trace(
         self, hop: Hop, error: ProviderError | None, finished: Finished | None, answer: Answer | None
     ) -> None:

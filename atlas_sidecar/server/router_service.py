@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Never, TypeAlias
 
@@ -75,7 +75,8 @@ class RouterService(pb_grpc.RouterServicer):
     ) -> pb.SelectResponse:
         """Answer which model should serve, and why."""
         try:
-            requirements, need = select_from(request)
+            with self._noted("Select", context):
+                requirements, need = select_from(request)
             decision = self._router.select(requirements, need, _call_context(context))
             return pb.SelectResponse(decision=decision_to(decision))
         except AtlasError as error:
@@ -90,9 +91,11 @@ class RouterService(pb_grpc.RouterServicer):
         """Stream an answer; the last event is `completed` or `failed`."""
         ending: Ending | None = None
         try:
-            with self._admission.admitted(request.ByteSize()):
-                batches = self._router.generate(generate_from(request), _call_context(context))
-                ending = await _stream(batches, context)
+            with ExitStack() as admitted:
+                with self._noted("Generate", context):
+                    admitted.enter_context(self._admission.admitted(request.ByteSize()))
+                    wanted = generate_from(request)
+                ending = await _stream(self._router.generate(wanted, _call_context(context)), context)
         except AtlasError as error:
             ending = await _refused(error, context)
         except Exception:  # noqa: BLE001  # the server edge
@@ -100,6 +103,15 @@ class RouterService(pb_grpc.RouterServicer):
             ending = Ending(Reason.INTERNAL, "the sidecar failed; its log says why")
         if ending is not None:
             await _end(context, ending)
+
+    @contextmanager
+    def _noted(self, method: str, context: Context) -> Iterator[None]:
+        """Let telemetry know of a call that is refused here, before the router sees it."""
+        try:
+            yield
+        except AtlasError as error:
+            self._router.refused(method, error, _call_context(context))
+            raise
 
     async def Health(  # noqa: N802  # the wire's name
         self, request: pb.HealthRequest, context: Context

@@ -244,3 +244,19 @@ async def test_children_lie_within_their_parents_and_siblings_in_order(tmp_path:
             assert parent.end_time is not None
             # A wait's start is its end minus its length: a clock read a moment later.
             assert parent.start_time - 1_000_000 <= span.start_time <= span.end_time <= parent.end_time
+
+
+async def test_a_fault_of_ours_is_no_cancel_but_an_internal_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, keeper, _ = await traced_rig(tmp_path, {"a": []})
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(rig.router._tools.learning, "observe", broken)
+    with pytest.raises(RuntimeError):
+        await rig.generate(ask())
+    assert root(keeper)["rpc.response.status_code"] == "INTERNAL"
+    assert keeper.tree().startswith("SERVER atlas_api.v1.Router/Generate ERROR INTERNAL: the sidecar failed")
+    assert "a bug" not in keeper.tree()
