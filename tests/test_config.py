@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -338,6 +340,16 @@ def test_an_address_is_read_back_as_it_was_or_refused_in_words(text: str) -> Non
 )
 def test_the_nearest_word_is_the_one_that_was_meant(word: str, found: str) -> None:
     assert nearest(word, ["listen", "max_hops", "budget"]) == found
+
+
+def test_the_reference_in_docs_is_what_the_settings_say() -> None:
+    root = Path(__file__).parents[1]
+    printed = subprocess.run(
+        [sys.executable, str(root / "tools" / "configuration.py")], capture_output=True, check=True
+    )
+    assert (root / "docs" / "configuration.md").read_text() == printed.stdout.decode(), (
+        "run: python tools/configuration.py > docs/configuration.md"
+    )
 
 
 def test_the_schema_describes_every_key_and_accepts_what_is_valid(tmp_path: Path) -> None:
