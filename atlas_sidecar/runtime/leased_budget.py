@@ -286,6 +286,11 @@ class LeasedBudget:
 
     # ------------------------------------------------------------------------------------- saying
 
+    def _nowhere(self) -> str:
+        own = self._settings.node
+        synced = self._exchange.last_sync_unix_s is not None
+        return f"the service knows no budget {own}" if synced and not self._nodes.knows(own) else ""
+
     def guards(self) -> bool:
         """Return whether spending must stop when it cannot be recorded: always, but under an open policy."""
         return not self._policy(self._settings.node).partition_open
@@ -328,7 +333,7 @@ class LeasedBudget:
             period=period,
             period_ends_unix_s=said.period_ends_unix_s if said else None,
             spend=self._totals.by_model(period),
-            problem=self._exchange.problem,
+            problem=self._exchange.problem or self._nowhere(),
         )
 
 

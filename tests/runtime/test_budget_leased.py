@@ -283,6 +283,11 @@ async def test_an_unknown_root_is_an_unknown_budget(tmp_path: Path) -> None:
     with pytest.raises(AtlasError) as error:
         await world.reserve(1000)
     assert error.value.reason is Reason.UNKNOWN_BUDGET
+    assert world.budget.health().problem == "the service knows no budget nowhere/x"
+    world.ledger.set_budget("nowhere", USD)
+    await world.clock.advance(20)
+    await world.spend(1000)
+    assert world.budget.health().problem == ""
     await world.kill()
 
 
