@@ -285,7 +285,8 @@ def _load_days(session: Session, books: Books, roots: Iterable[str], periods: It
 
 def _load_accounts(session: Session, books: Books, needs: Needs, paths: Iterable[str], now_ms: int) -> None:
     periods = needs.periods | {lease.period for lease in books.leases.values()}
-    periods |= {books.today(path, now_ms).name for path, node in books.nodes.items() if node.depth == 0}
+    # A root without any day has no account; its first day waits for the command that may set its time zone.
+    periods |= {books.today(root, now_ms).name for root in books.current}
     for row in session.rows(
         "SELECT node, period, limit_nano_usd, settled, leased, suspense, active FROM budget_period"
         f" WHERE {session.member('node')} AND {session.member('period')}",

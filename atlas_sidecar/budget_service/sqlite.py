@@ -89,6 +89,11 @@ class SqliteStore:
         self._write: SqliteSession | None = None
         self._read: SqliteSession | None = None
 
+    @property
+    def session(self) -> SqliteSession | None:
+        """The writing connection, None while closed."""
+        return self._write
+
     def __repr__(self) -> str:
         return f"SqliteStore({self.path!r})"
 

@@ -136,8 +136,7 @@ class Want(NamedTuple):
     longest_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sync:
+class Sync(NamedTuple):
     """A sidecar's call. `held`: ids of the leases that it holds; `subtree`: what its token may name."""
 
     sidecar_id: str

@@ -39,9 +39,9 @@ class Replica:
         self.kills += 1
 
 
-async def kill_at_random(replicas: Sequence[Replica], chance: random.Random, pause_s: float) -> None:
-    """Kill one after the other, and start it again, until cancelled; one replica always stays up."""
-    while True:
+async def kill_at_random(replicas: Sequence[Replica], chance: random.Random, pause_s: float, until_s: float) -> None:
+    """Kill one after the other, and start it again, until then; one replica always stays up."""
+    while asyncio.get_running_loop().time() < until_s:
         await asyncio.sleep(pause_s * (0.5 + chance.random()))
         replica = chance.choice(replicas)
         await replica.kill()

@@ -13,10 +13,13 @@ from atlas_sidecar.budget_service.access import Access, Caller
 from atlas_sidecar.budget_service.database import store_for
 from atlas_sidecar.budget_service.rules import Rules
 from atlas_sidecar.budget_service.serve import ServeSettings, TlsFiles, serve
-from atlas_sidecar.budget_service.store import StoreError
+from atlas_sidecar.budget_service.sqlite import SqliteStore
+from atlas_sidecar.budget_service.store import SpendQuery, StoreError, StoreUnavailableError
+from atlas_sidecar.budget_service.values import SyncDone
 from atlas_sidecar.cli import main
 from tests.budget_service import postgres_server
 from tests.budget_service.running import client, service, settle_fact, sync_request, usd
+from tests.budget_service.say import NOON, fact, limit, settle, sync
 
 
 async def migrated(url: str) -> None:
@@ -60,6 +63,34 @@ def test_the_command_ends_with_status_2_when_it_cannot_use_its_database(
     ):
         assert main(["budget", "serve", "--database", url, "--listen", "127.0.0.1:0"]) == 2
         assert words in capsys.readouterr().err
+
+
+async def test_a_full_disk_is_unavailable_and_loses_nothing(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "ledger.db"), Rules())
+    await store.open()
+    await store.transact([limit(10**9)], NOON)
+    assert store.session is not None
+    pages = store.session.rows("PRAGMA page_count")[0][0]
+    store.session.rows(f"PRAGMA max_page_count = {pages + 2}")
+    applied = 0
+
+    async def report(seq: int) -> int:
+        (outcome,) = await store.transact([sync(seq, fact(seq, settle(f"a{seq}", 1)))], NOON)
+        assert isinstance(outcome, SyncDone)
+        return outcome.applied_seq["i1"]
+
+    async def report_until_full() -> None:
+        nonlocal applied
+        for seq in range(1, 1000):
+            applied = await report(seq)
+
+    with pytest.raises(StoreUnavailableError, match="full"):
+        await report_until_full()
+    store.session.rows(f"PRAGMA max_page_count = {pages + 1000}")
+    assert await report(applied + 1) == applied + 1
+    (row,) = await store.spend(SpendQuery("acme"))
+    assert row.attempts == applied + 1
+    await store.close()
 
 
 async def test_an_address_in_use_is_said_so(tmp_path: Path) -> None:

@@ -410,6 +410,30 @@ async def test_nodes_are_shown_with_policy_holders_and_pages(store: Store) -> No
     assert [s.definition.budget for s in page] == ["acme/a"]
 
 
+async def test_a_new_time_zone_holds_from_the_end_of_the_running_day_on(store: Store) -> None:
+    await do(store, limit(1000, time_zone="America/Los_Angeles"), NodeStatus)
+    first = (await account(store)).ends_at_ms
+    assert first == NOON + 20 * HOUR
+    await do(store, limit(1000, time_zone="Asia/Tokyo"), NodeStatus)
+    assert (await account(store)).ends_at_ms == first, "the running day keeps its end"
+    (grant,) = (await done(store, sync(1, want(10)), first)).grants
+    second = await account(store, at=first)
+    assert (grant.period, second.period, second.ends_at_ms) == ("2026-11-24", "2026-11-24", first + 7 * HOUR)
+    await do(store, limit(1000, time_zone="America/Los_Angeles"), NodeStatus, first)
+    await done(store, sync(2, fact(1, settle("a1", 10, grant.lease_id, period="2026-11-24"))), first + HOUR)
+    same = await account(store, at=first + 7 * HOUR)
+    assert (same.period, same.settled_nano_usd) == ("2026-11-24", 10), "no day gets its limit twice"
+    assert same.ends_at_ms == NOON + 44 * HOUR
+
+
+async def test_a_clock_that_jumps_back_over_midnight_finds_the_day_before(store: Store) -> None:
+    await do(store, limit(1000), NodeStatus)
+    assert (await do(store, reserve(10), Grant)).period == DAY
+    assert (await do(store, reserve(10, name="r2"), Grant, NOON + 13 * HOUR)).period == "2026-11-24"
+    assert (await do(store, reserve(10, name="r3"), Grant, NOON + MINUTE)).period == DAY
+    assert (await account(store)).leased_nano_usd == 20
+
+
 async def test_roots_are_listed_alone(store: Store) -> None:
     await store.transact([limit(100), limit(50, "acme/a"), limit(1, "beta")], NOON)
     shown = await store.budgets(BudgetQuery("*", roots=True), NOON)

@@ -34,6 +34,7 @@ class Report:
     stranded: float
     exhausted_at_h: float | None
     elapsed_s: float
+    cpu_s: float
     broken: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
@@ -45,7 +46,7 @@ class Report:
             "the budget lasted" if self.exhausted_at_h is None else f"the budget ran out at {self.exhausted_at_h:.2f} h"
         )
         return [
-            f"{self.sidecars} sidecars, {self.hours:g} h in {self.elapsed_s:.1f} s; {ran_out}",
+            f"{self.sidecars} sidecars, {self.hours:g} h in {self.elapsed_s:.1f} s (CPU {self.cpu_s:.1f} s); {ran_out}",
             f"requests: {self.served} served, {self.refused} refused",
             f"calls: {per_s:.0f} a second; {self.exchanges} had something to say, {self.idle_syncs} were idle",
             f"limit ${self.limit:.2f}, truly spent ${self.spent:.4f}",
@@ -101,9 +102,9 @@ def live(fleet: Fleet, hours: float, limit: float) -> Report:
         fleet.later(fleet.now_s + 60, every_minute)
 
     fleet.later(60.0, every_minute)
-    started_s = time.perf_counter()
+    started_s, started_cpu_s = time.perf_counter(), time.process_time()
     fleet.run(hours * 3600 - 1e-6)
-    elapsed_s = time.perf_counter() - started_s
+    elapsed_s, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
     account = fleet.books.account(ROOT, DAY)
     stranded = (
         max(0, round(limit * NANO) - fleet.true_spend[ROOT]) if exhausted_at else account.leased + account.suspense
@@ -122,6 +123,7 @@ def live(fleet: Fleet, hours: float, limit: float) -> Report:
         stranded / NANO,
         exhausted_at[0] if exhausted_at else None,
         elapsed_s,
+        cpu_s,
     )
     report.broken = broken(fleet)
     return report
