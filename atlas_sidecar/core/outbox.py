@@ -70,6 +70,11 @@ class Outbox:
         return own + sum(len(line.pending) + line.lossy for line in self._past) if self._past else own
 
     @property
+    def own_pending(self) -> int:
+        """How many of them are of this incarnation."""
+        return len(self._own.pending)
+
+    @property
     def applied(self) -> int:
         """Up to which own fact the ledger is."""
         return self._own.applied or 0

@@ -121,7 +121,7 @@ class LeasedBudget:
     def admit(self, hold: Hold, unix_s: float) -> Reservation | None:
         """Reserve on a live lease with room, or without one where none is needed; None = only obtain() can tell."""
         now_s = self._now_s()
-        if self._exchange.outbox.pending >= MAX_PENDING:
+        if self._exchange.outbox.own_pending >= MAX_PENDING:
             raise AtlasError(Reason.BUDGET_UNAVAILABLE, f"{MAX_PENDING} facts wait for the budget service")
         amount = hold.amount_nano_usd
         if amount:

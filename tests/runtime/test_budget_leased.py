@@ -519,6 +519,9 @@ async def test_without_room_for_another_fact_nothing_new_is_admitted(
     await world.spend(100)
     with pytest.raises(AtlasError, match="wait for the budget service"):
         await world.reserve(100)
+    await world.restart()
+    world.gateway.cut = False
+    await world.spend(100)  # what predecessors left holds up nobody
 
 
 async def test_expected_requests_follow_the_rate_and_the_time_left(world: World) -> None:
