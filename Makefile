@@ -12,7 +12,7 @@ LOCKED := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
           --no-emit-package atlas-api --no-header --quiet --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: e2e-tracing fuzz help setup demo run test check protos lock clean simulate full postgres
+.PHONY: bench e2e-tracing fuzz help setup demo run test check protos lock clean simulate full postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ fuzz: setup ## fuzz the event-stream parser: make fuzz FUZZ_SECONDS=600
 	@$(BIN)/uv pip install --quiet --python .tools/fuzz/bin/python "atheris<3.1" msgspec aiohttp
 	@mkdir -p .tools/fuzz/corpus
 	@PYTHONPATH=. .tools/fuzz/bin/python fuzz/fuzz_sse.py -max_total_time=$(or $(FUZZ_SECONDS),600) -rss_limit_mb=1024 -artifact_prefix=.tools/fuzz/ .tools/fuzz/corpus
+
+bench: setup ## what calls cost, beside the SDKs called directly, and the seven bars: make bench; PEERS=1: LiteLLM, Portkey too
+	@$(BIN)/python -m bench $(if $(PEERS),--peers) $(ARGS)
 
 simulate: setup ## 10,000 sidecars and their budget in virtual time, a day and an hour: make simulate SEED=1
 	@$(BIN)/python -m tests.simulation.budget_fleet --seed $(or $(SEED),1)

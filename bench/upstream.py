@@ -1,7 +1,8 @@
 """A fake upstream fast enough not to be what is measured: one process, ready-made bytes, no parsing but HTTP's.
 
 It answers the four providers' wires, unary or streamed (by the path, or `"stream":true` in the body), with one short
-text or a stream of CHUNKS chunks: all at once, or paced when the model's name ends in "-paced-RATE" (chunks a second).
+text or a stream of CHUNKS chunks: all at once, or paced. A model's name says otherwise: "m-chunks-10" has 10 chunks,
+"m-paced-50" sends 50 a second.
 
     python -m bench.upstream        prints its port; counts of requests at GET /count
 """
@@ -11,12 +12,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 CHUNKS: Final = 100
 TEXT: Final = "word "
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _PACED: Final = re.compile(rb"-paced-(\d+)")
+_COUNT: Final = re.compile(rb"-chunks-(\d+)")
 _STREAMED: Final = re.compile(rb'"stream": ?true')
 
 
@@ -38,13 +42,13 @@ def _openai_unary() -> bytes:
     )
 
 
-def _openai_events() -> list[bytes]:
+def _openai_events(count: int) -> list[bytes]:
     def chunk(delta: object, finish: str | None = None, **more: object) -> bytes:
         choices = [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]
         head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
         return b"data: " + _json({**head, "choices": choices, "usage": None, **more}) + b"\n\n"
 
-    usage = {"prompt_tokens": 10, "completion_tokens": CHUNKS, "total_tokens": 10 + CHUNKS}
+    usage = {"prompt_tokens": 10, "completion_tokens": count, "total_tokens": 10 + count}
     end = chunk({}, "stop")
     last = b"data: " + _json(
         {
@@ -57,16 +61,16 @@ def _openai_events() -> list[bytes]:
         }
     )
     first = chunk({"role": "assistant", "content": "", "refusal": None})
-    return [first, *[chunk({"content": TEXT})] * CHUNKS, end, last + b"\n\ndata: [DONE]\n\n"]
+    return [first, *[chunk({"content": TEXT})] * count, end, last + b"\n\ndata: [DONE]\n\n"]
 
 
-def _groq_events() -> list[bytes]:
-    events = _openai_events()
-    usage = {"prompt_tokens": 10, "completion_tokens": CHUNKS, "total_tokens": 10 + CHUNKS}
+def _groq_events(count: int) -> list[bytes]:
+    events = _openai_events(count)
+    usage = {"prompt_tokens": 10, "completion_tokens": count, "total_tokens": 10 + count}
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     choices = [{"index": 0, "delta": {}, "finish_reason": "stop", "logprobs": None}]
     end = _json({**head, "choices": choices, "x_groq": {"id": "r", "usage": usage}})
-    return [*events[: CHUNKS + 1], b"data: " + end + b"\n\ndata: [DONE]\n\n"]
+    return [*events[: count + 1], b"data: " + end + b"\n\ndata: [DONE]\n\n"]
 
 
 def _anthropic_message(usage: object, content: list[object], stop: str | None) -> dict[str, object]:
@@ -87,7 +91,7 @@ def _anthropic_unary() -> bytes:
     return _json(_anthropic_message(usage, [{"type": "text", "text": TEXT * 10}], "end_turn"))
 
 
-def _anthropic_events() -> list[bytes]:
+def _anthropic_events(count: int) -> list[bytes]:
     def event(name: str, **body: object) -> bytes:
         return f"event: {name}\ndata: ".encode() + _json({"type": name, **body}) + b"\n\n"
 
@@ -96,10 +100,10 @@ def _anthropic_events() -> list[bytes]:
     return [
         event("message_start", message=start)
         + event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
-        *[delta] * CHUNKS,
+        *[delta] * count,
         event("content_block_stop", index=0)
         + event(
-            "message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": CHUNKS}
+            "message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": count}
         )
         + event("message_stop"),
     ]
@@ -113,10 +117,10 @@ def _google_answer(text: str, tokens: int, finish: str | None) -> dict[str, obje
     return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "m", "responseId": "r"}
 
 
-def _google_events() -> list[bytes]:
+def _google_events(count: int) -> list[bytes]:
     body = b"data: " + _json(_google_answer(TEXT, 1, None)) + b"\r\n\r\n"
-    end = b"data: " + _json(_google_answer(TEXT, CHUNKS, "STOP")) + b"\r\n\r\n"
-    return [body] * (CHUNKS - 1) + [end]
+    end = b"data: " + _json(_google_answer(TEXT, count, "STOP")) + b"\r\n\r\n"
+    return [body] * (count - 1) + [end]
 
 
 UNARY: Final = {
@@ -124,11 +128,11 @@ UNARY: Final = {
     b"messages": _anthropic_unary(),
     b"generateContent": _json(_google_answer(TEXT * 10, 10, "STOP")),
 }
-EVENTS: Final = {
-    b"chat": _openai_events(),
-    b"groq": _groq_events(),
-    b"messages": _anthropic_events(),
-    b"streamGenerateContent": _google_events(),
+EVENTS: Final[dict[bytes, Callable[[int], list[bytes]]]] = {
+    b"chat": _openai_events,
+    b"groq": _groq_events,
+    b"messages": _anthropic_events,
+    b"streamGenerateContent": _google_events,
 }
 
 
@@ -145,9 +149,18 @@ _STREAM_HEAD: Final = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-request-id: req_1\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 WHOLE: Final = {kind: _whole(body, b"application/json") for kind, body in UNARY.items()}
-AT_ONCE: Final = {
-    kind: _STREAM_HEAD + b"".join(map(_chunked, events)) + b"0\r\n\r\n" for kind, events in EVENTS.items()
-}
+
+
+@cache
+def events_of(kind: bytes, count: int) -> list[bytes]:
+    """Return the events of a streamed answer, each in an HTTP chunk of its own."""
+    return list(map(_chunked, EVENTS[kind](count)))
+
+
+@cache
+def at_once(kind: bytes, count: int) -> bytes:
+    """Return a whole streamed answer."""
+    return _STREAM_HEAD + b"".join(events_of(kind, count)) + b"0\r\n\r\n"
 
 
 class Upstream(asyncio.Protocol):
@@ -186,12 +199,16 @@ class Upstream(asyncio.Protocol):
         kind, streamed = _kind(line, body)
         if not streamed:
             self._transport.write(WHOLE[kind])
-        elif paced := _PACED.search(line + body[:4096]):
-            task = asyncio.ensure_future(self._pace(EVENTS[kind], float(paced.group(1))))
+            return
+        named = line + body[:4096]
+        counted = _COUNT.search(named)
+        count = int(counted.group(1)) if counted else CHUNKS
+        if paced := _PACED.search(named):
+            task = asyncio.ensure_future(self._pace(events_of(kind, count), float(paced.group(1))))
             _tasks.add(task)
             task.add_done_callback(_tasks.discard)
         else:
-            self._transport.write(AT_ONCE[kind])
+            self._transport.write(at_once(kind, count))
 
     async def _pace(self, events: list[bytes], rate: float) -> None:
         assert self._transport is not None
@@ -201,7 +218,7 @@ class Upstream(asyncio.Protocol):
             await asyncio.sleep(max(0.0, started + i / rate - loop.time()))
             if self._transport.is_closing():
                 return
-            self._transport.write(_chunked(event))
+            self._transport.write(event)
         self._transport.write(b"0\r\n\r\n")
 
 
