@@ -118,3 +118,13 @@ def test_five_alerts_say_what_is_wrong_and_what_to_do() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert rule["annotations"]["summary"]
         assert rule["annotations"]["action"]
+
+
+async def test_the_guide_names_every_metric_and_label_and_no_other(scraped: dict[str, set[str]]) -> None:
+    table = (DOCS / "telemetry.md").read_text().partition("## Metrics")[2].partition("## The log")[0]
+    told = set(re.findall(r"`((?:atlas|gen_ai|rpc)_[a-z_]+)`", table))
+    ends = re.compile(r"_(bucket|count|sum)$")
+    names = {ends.sub("", name) for name in scraped if not name.startswith(("process_", "python_"))}
+    labels = set().union(*scraped.values())
+    assert names - told == set()
+    assert told - names - labels == set()

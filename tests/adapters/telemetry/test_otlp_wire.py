@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as by_the_sdk
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -64,3 +65,7 @@ def test_it_equals_the_sdks_own(spans: list[ReadableSpan]) -> None:
         exporter.shutdown()
     assert isinstance(ours, ExportTraceServiceRequest)
     assert ours == by_the_sdk(spans)
+
+
+def test_the_sdks_exporter_still_asks_for_the_translation_that_we_replace() -> None:
+    assert "_translate_data" in vars(OTLPSpanExporter)
