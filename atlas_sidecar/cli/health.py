@@ -96,4 +96,25 @@ def _budget(budget: pb.BudgetHealth, style: Style) -> list[str]:
         lines.append(f"budget service: {reach}; {budget.unreported_facts} facts not yet reported")
     else:
         lines.append(style("no budget service: this sidecar keeps the books alone", "dim"))
-    return lines
+    if budget.problem:
+        lines.append(style(f"problem: {safe(budget.problem, 200)}", "red"))
+    return [*lines, *_spend(budget, style)]
+
+
+def _spend(budget: pb.BudgetHealth, style: Style) -> list[str]:
+    if not budget.spend:
+        return []
+    rows = [
+        [
+            one.model,
+            one.provider,
+            f"{one.attempts:,}",
+            f"{one.input_tokens:,}",
+            f"{one.output_tokens:,}",
+            usd(one.cost.nano_usd) + (f" and {one.unpriced_attempts:,} unpriced" if one.unpriced_attempts else ""),
+            usd(one.estimated_cost.nano_usd),
+        ]
+        for one in budget.spend
+    ]
+    head = _dim(style, "spent on", "provider", "attempts", "tokens in", "out", "cost", "of it estimated")
+    return ["", *table(head, rows, frozenset({2, 3, 4, 5, 6}))]

@@ -81,4 +81,18 @@ def _budget(report: BudgetReport) -> pb.BudgetHealth:
         headroom=money(state.headroom_nano_usd),
         budget=report.node,
         period_ends=timestamp(report.period_ends_unix_s),
+        spend=[
+            pb.ModelSpend(
+                provider=provider,
+                model=model,
+                attempts=total.attempts,
+                cost=money(total.cost_nano_usd),
+                estimated_cost=money(total.estimated_nano_usd),
+                unpriced_attempts=total.unknown,
+                input_tokens=total.input_tokens,
+                output_tokens=total.output_tokens,
+            )
+            for (provider, model), total in sorted(report.spend.items(), key=lambda entry: -entry[1].cost_nano_usd)
+        ],
+        problem=report.problem,
     )

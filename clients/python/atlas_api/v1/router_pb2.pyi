@@ -1842,6 +1842,8 @@ class BudgetHealth(_message.Message):
     HEADROOM_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
     PERIOD_ENDS_FIELD_NUMBER: _builtins.int
+    SPEND_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
     service_configured: _builtins.bool
     service_reachable: _builtins.bool
     unreported_facts: _builtins.int
@@ -1849,6 +1851,8 @@ class BudgetHealth(_message.Message):
     cost_optimization: _builtins.bool
     budget: _builtins.str
     """its own node"""
+    problem: _builtins.str
+    """what keeps the books from being kept (a full disk, ...); empty = nothing"""
     @_builtins.property
     def remaining(self) -> Global___Money:
         """limit - spent of the tightest node, as last known; unset = no limit"""
@@ -1865,6 +1869,10 @@ class BudgetHealth(_message.Message):
 
     @_builtins.property
     def period_ends(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def spend(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelSpend]:
+        """today's, of this sidecar, the dearest first"""
+
     def __init__(
         self,
         *,
@@ -1879,11 +1887,63 @@ class BudgetHealth(_message.Message):
         headroom: Global___Money | None = ...,
         budget: _builtins.str = ...,
         period_ends: _timestamp_pb2.Timestamp | None = ...,
+        spend: _abc.Iterable[Global___ModelSpend] | None = ...,
+        problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["daily_limit", b"daily_limit", "headroom", b"headroom", "last_sync", b"last_sync", "period_ends", b"period_ends", "remaining", b"remaining", "spent_today", b"spent_today"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cost_optimization", b"cost_optimization", "daily_limit", b"daily_limit", "headroom", b"headroom", "last_sync", b"last_sync", "period_ends", b"period_ends", "remaining", b"remaining", "service_configured", b"service_configured", "service_reachable", b"service_reachable", "spent_today", b"spent_today", "unreported_facts", b"unreported_facts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cost_optimization", b"cost_optimization", "daily_limit", b"daily_limit", "headroom", b"headroom", "last_sync", b"last_sync", "period_ends", b"period_ends", "problem", b"problem", "remaining", b"remaining", "service_configured", b"service_configured", "service_reachable", b"service_reachable", "spend", b"spend", "spent_today", b"spent_today", "unreported_facts", b"unreported_facts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BudgetHealth: _TypeAlias = BudgetHealth  # noqa: Y015
+
+@_typing.final
+class ModelSpend(_message.Message):
+    """What one model's attempts cost this sidecar today."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    ESTIMATED_COST_FIELD_NUMBER: _builtins.int
+    UNPRICED_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    model: _builtins.str
+    """the configuration's id"""
+    attempts: _builtins.int
+    unpriced_attempts: _builtins.int
+    """their cost is unknown and not in `cost`"""
+    input_tokens: _builtins.int
+    output_tokens: _builtins.int
+    @_builtins.property
+    def cost(self) -> Global___Money:
+        """all of it, as far as prices are known"""
+
+    @_builtins.property
+    def estimated_cost(self) -> Global___Money:
+        """the part of `cost` that no provider reported"""
+
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        attempts: _builtins.int = ...,
+        cost: Global___Money | None = ...,
+        estimated_cost: Global___Money | None = ...,
+        unpriced_attempts: _builtins.int = ...,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "estimated_cost", b"estimated_cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost", b"cost", "estimated_cost", b"estimated_cost", "input_tokens", b"input_tokens", "model", b"model", "output_tokens", b"output_tokens", "provider", b"provider", "unpriced_attempts", b"unpriced_attempts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelSpend: _TypeAlias = ModelSpend  # noqa: Y015
