@@ -168,7 +168,7 @@ def apply_facts(books: Books, call: Sync, sender: Incarnation, done: SyncDone, n
         source = sender
         if fact.incarnation != call.incarnation:
             known = books.incarnations.get(fact.incarnation)
-            source = known or Incarnation(fact.incarnation, call.sidecar_id)
+            source = known or Incarnation(fact.incarnation, call.sidecar_id, last_seen_ms=now_ms)
             books.incarnations[fact.incarnation] = source
             if source.sidecar_id != call.sidecar_id:
                 _set_aside(books, done, call, fact, "it is of another sidecar's incarnation")
@@ -265,7 +265,7 @@ def _finish(books: Books, context: _Context, finish: Finish, done: SyncDone) -> 
         return "it finishes itself, or nobody"
     predecessor = books.incarnations.get(finish.predecessor)
     if predecessor is None:  # it never spoke here; whatever of it is still on its way gets no grant
-        predecessor = Incarnation(finish.predecessor, context.call.sidecar_id)
+        predecessor = Incarnation(finish.predecessor, context.call.sidecar_id, last_seen_ms=context.now_ms)
         books.incarnations[finish.predecessor] = predecessor
     elif predecessor.sidecar_id != context.call.sidecar_id:
         return "the predecessor is another sidecar's"

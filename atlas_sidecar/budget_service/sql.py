@@ -57,6 +57,7 @@ LEASE_COLUMNS = (
 )
 DAYS_LOADED_MS = 3 * 86_400_000
 KEEP_CLOSED_MS = 48 * 3_600_000  # how long a want is known to have been granted
+KEEP_SILENT_MS = 40 * 86_400_000  # how long a sidecar may be silent and still be known
 PRUNED_AT_ONCE = 1000
 
 
@@ -164,11 +165,27 @@ def transact(
 
 
 def prune(session: Session, now_ms: int) -> None:
-    """Forget some of the leases closed so long ago that no message about them can be on its way."""
+    """Forget some of what is so old that no message about it can be on its way.
+
+    A sidecar that comes back after all is a new one: it skips what it cannot send again, and an attempt that is on the
+    ledger stays there once.
+    """
     session.rows(
         "DELETE FROM lease WHERE lease_id IN (SELECT lease_id FROM lease WHERE state = 3 AND closed_at_ms < ?"
         " ORDER BY closed_at_ms LIMIT ?) RETURNING lease_id",
         (now_ms - KEEP_CLOSED_MS, PRUNED_AT_ONCE),
+    )
+    session.rows(
+        "DELETE FROM lease WHERE lease_id IN (SELECT lease_id FROM lease WHERE state = 2 AND expires_at_ms < ?"
+        " ORDER BY expires_at_ms LIMIT ?) RETURNING lease_id",
+        (now_ms - KEEP_SILENT_MS, PRUNED_AT_ONCE),
+    )
+    session.rows(
+        "DELETE FROM incarnation WHERE incarnation IN (SELECT incarnation FROM incarnation AS old"
+        " WHERE last_seen_ms > 0 AND last_seen_ms < ? AND NOT EXISTS"
+        " (SELECT 1 FROM lease WHERE lease.incarnation = old.incarnation AND state <> 3)"
+        " ORDER BY last_seen_ms LIMIT ?) RETURNING incarnation",
+        (now_ms - KEEP_SILENT_MS, PRUNED_AT_ONCE),
     )
 
 

@@ -161,6 +161,19 @@ async def test_a_clock_that_jumps_back_over_midnight_finds_the_day_before(store:
     assert (await account(store)).leased_nano_usd == 20
 
 
+async def test_a_sidecar_silent_for_long_is_forgotten_and_comes_back_without_harm(store: Store) -> None:
+    await do(store, limit(1000), NodeStatus)
+    (grant,) = (await done(store, sync(1, want(100)))).grants
+    await done(store, sync(2, fact(1, settle("a1", 5, grant.lease_id)), grant.lease_id))
+    late = NOON + 41 * 24 * HOUR
+    for _ in range(3):
+        await do(store, Sweep(), Swept, late)
+    facts = [fact(1, settle("a1", 5, grant.lease_id)), fact(2, settle("a2", 6, grant.lease_id))]
+    answer = await done(store, sync(3, *facts, grant.lease_id), late)
+    assert (answer.applied_seq, answer.recalled, answer.quarantined) == ({"i1": 2}, [grant.lease_id], [])
+    assert (await account(store, period=DAY)).settled_nano_usd == 11
+
+
 async def test_roots_are_listed_alone(store: Store) -> None:
     await store.transact([limit(100), limit(50, "acme/a"), limit(1, "beta")], NOON)
     shown = await store.budgets(BudgetQuery("*", roots=True), NOON)

@@ -36,6 +36,7 @@ CREATE TABLE incarnation (
     sync_seq BIGINT NOT NULL,
     last_seen_ms BIGINT NOT NULL
 );
+CREATE INDEX incarnation_seen ON incarnation (last_seen_ms);
 CREATE TABLE lease (
     lease_id {text} PRIMARY KEY,
     incarnation {text} NOT NULL,
@@ -53,6 +54,7 @@ CREATE TABLE lease (
 CREATE INDEX lease_open ON lease (incarnation) WHERE state <> 3;
 CREATE INDEX lease_active ON lease ((expires_at_ms + longest_ms)) WHERE state = 1;
 CREATE INDEX lease_closed ON lease (closed_at_ms) WHERE state = 3;
+CREATE INDEX lease_suspended ON lease (expires_at_ms) WHERE state = 2;
 CREATE INDEX lease_of_period ON lease (node, period) WHERE state = 1;
 CREATE TABLE spend (
     attempt_id {text} PRIMARY KEY,
