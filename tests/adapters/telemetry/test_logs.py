@@ -74,6 +74,16 @@ async def test_on_a_terminal_the_line_is_a_sentence(tmp_path: Path, configure: C
     assert "a/a:rate_limited → b/b:ok" in line
 
 
+def test_on_a_terminal_warnings_and_errors_are_marked(configure: Configure) -> None:
+    stream = configure("info", Terminal())
+    for level in (logging.INFO, logging.WARNING, logging.ERROR):
+        logging.getLogger("any").log(level, "text")
+    plain, warned, failed = stream.getvalue().splitlines()
+    assert plain.endswith(" text")
+    assert "\x1b[33mwarning\x1b[0m text" in warned
+    assert "\x1b[31merror\x1b[0m text" in failed
+
+
 def test_other_libraries_lines_come_out_the_same_way(configure: Configure) -> None:
     stream = configure("info")
     logging.getLogger("grpc._cython.cygrpc").error("poller broke: %s", "why")
