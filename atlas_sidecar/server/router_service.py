@@ -42,11 +42,15 @@ class Admission:
     in_flight_bytes: int = 0
     draining: bool = False
 
+    def check_open(self) -> None:
+        """Raise AtlasError(DRAINING) when the sidecar is going away."""
+        if self.draining:
+            raise AtlasError(Reason.DRAINING, "the sidecar is shutting down; call the next one", retry_after_s=1.0)
+
     @contextmanager
     def admitted(self, size_bytes: int) -> Iterator[None]:
         """Count one call in and out; raises AtlasError when there is no room."""
-        if self.draining:
-            raise AtlasError(Reason.DRAINING, "the sidecar is shutting down; call the next one", retry_after_s=1.0)
+        self.check_open()
         if self.in_flight >= self.max_streams:
             message = f"{self.in_flight} calls are under way, limits.max_streams is {self.max_streams}"
             raise AtlasError(Reason.OVERLOADED, message, retry_after_s=1.0)
@@ -76,6 +80,7 @@ class RouterService(pb_grpc.RouterServicer):
         """Answer which model should serve, and why."""
         try:
             with self._noted("Select", context):
+                self._admission.check_open()
                 requirements, need = select_from(request)
             decision = self._router.select(requirements, need, _call_context(context))
             return pb.SelectResponse(decision=decision_to(decision))
