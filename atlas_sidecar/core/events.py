@@ -13,55 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from atlas_sidecar.core.request import FinishReason, GenerateRequest, Opaque
 from atlas_sidecar.core.state import Model, ModelRef
+from atlas_sidecar.core.usage import Usage
 
 if TYPE_CHECKING:
     from atlas_sidecar.core.errors import ErrorClass
 
 # ------------------------------------------------------------------------------------------- what happened
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Disjoint token counts; None = not reported.
-
-    Total input = input + cache_read + cache_write; total output = output + reasoning.
-    """
-
-    input_tokens: int | None = None
-    cache_read_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    output_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-    @property
-    def total_input_tokens(self) -> int:
-        """All input tokens, cached ones included; not reported counts as 0."""
-        return (self.input_tokens or 0) + (self.cache_read_tokens or 0) + (self.cache_write_tokens or 0)
-
-    @property
-    def total_output_tokens(self) -> int:
-        """All output tokens, reasoning included; not reported counts as 0."""
-        return (self.output_tokens or 0) + (self.reasoning_tokens or 0)
-
-    @property
-    def reported(self) -> bool:
-        """Whether the provider reported both directions."""
-        return self.input_tokens is not None and self.output_tokens is not None
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            _add(self.input_tokens, other.input_tokens),
-            _add(self.cache_read_tokens, other.cache_read_tokens),
-            _add(self.cache_write_tokens, other.cache_write_tokens),
-            _add(self.output_tokens, other.output_tokens),
-            _add(self.reasoning_tokens, other.reasoning_tokens),
-        )
-
-
-def _add(a: int | None, b: int | None) -> int | None:
-    if a is None:
-        return b
-    return a if b is None else a + b
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from atlas_sidecar.core.types import Usage
+from atlas_sidecar.core.usage import Usage
 
 NANO_PER_USD: Final = 1_000_000_000
 TOKENS_PER_MILLION: Final = 1_000_000

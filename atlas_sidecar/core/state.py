@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from atlas_sidecar.core.money import Price
 from atlas_sidecar.core.request import Capability
-
-if TYPE_CHECKING:
-    from atlas_sidecar.core.money import Price
 
 # ------------------------------------------------------------------------------------------- what is configured
 

@@ -16,7 +16,6 @@ from atlas_sidecar.core.events import (
     TextDelta,
     ToolArguments,
     ToolCallStart,
-    Usage,
     UsageReport,
 )
 from atlas_sidecar.core.request import (
@@ -62,6 +61,7 @@ from atlas_sidecar.core.state import (
     TokenLine,
     Weights,
 )
+from atlas_sidecar.core.usage import Usage
 
 __all__ = [
     "Attempt",
