@@ -38,21 +38,24 @@ fuzz: setup ## fuzz the event-stream parser: make fuzz FUZZ_SECONDS=600
 	@PYTHONPATH=. .tools/fuzz/bin/python fuzz/fuzz_sse.py -max_total_time=$(or $(FUZZ_SECONDS),600) -rss_limit_mb=1024 -artifact_prefix=.tools/fuzz/ .tools/fuzz/corpus
 
 bench: setup ## what calls cost, beside the SDKs called directly, and the seven bars: make bench; PEERS=1: LiteLLM, Portkey too
+	@$(BIN)/python -m bench.tracing
 	@$(BIN)/python -m bench $(if $(PEERS),--peers) $(ARGS)
+	@$(BIN)/python -m bench.budget_decision
+	@$(BIN)/python -m bench.budget
 
 simulate: setup ## 10,000 sidecars and their budget in virtual time, a day and an hour: make simulate SEED=1
 	@$(BIN)/python -m tests.simulation.budget_fleet --seed $(or $(SEED),1)
 
-full: setup ## the kill tests at full length: 20 sidecars and the service, 60 s each
+full: setup e2e-tracing ## the kill tests at full length: 20 sidecars and the service, 60 s each; the traces in a real viewer
 	@ATLAS_KILL_SIDECARS=20 ATLAS_KILL_SECONDS=60 ATLAS_REPLICA_SECONDS=60 $(BIN)/pytest -s tests/budget_service/test_kill_sidecars.py tests/budget_service/test_replicas.py
 
 postgres: ## install the PostgreSQL server that the budget service's tests start (Debian, as root)
 	@tools/postgres
 
-e2e-tracing: setup ## the demo's outage in a real trace viewer and a browser: Phoenix (850 MB), Chromium (Debian, as root)
+e2e-tracing: setup ## the demo's outage in a real trace viewer and a browser: Phoenix (850 MB), Chromium (Debian, as root); SAVE=1: the README's picture
 	@command -v chromium >/dev/null || test "$$(id -u)" != 0 || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; } >/dev/null
 	@tools/phoenix install
-	@ATLAS_E2E_TRACING=1 $(BIN)/pytest tests/e2e/test_tracing_viewer.py -q
+	@ATLAS_E2E_TRACING=$(if $(SAVE),save,1) $(BIN)/pytest tests/e2e/test_tracing_viewer.py -q
 
 protos: setup .tools/buf ## regenerate the stubs of clients/python from protos/
 	@tools/protos

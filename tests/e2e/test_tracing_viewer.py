@@ -1,6 +1,6 @@
 """The demo's outage in a real viewer: what Phoenix keeps of it, and what its page shows in a browser.
 
-Slow, and Phoenix is 850 MB: `make e2e-tracing` runs it. The screenshot in the README is made here.
+Slow, and Phoenix is 850 MB: `make e2e-tracing` runs it. The picture in the README is made here.
 """
 
 import json
@@ -26,7 +26,7 @@ from atlas_api.v1.router_pb2_grpc import RouterStub
 from atlas_sidecar.demo import CONFIGURATION
 
 REPOSITORY = Path(__file__).parents[2]
-SCREENSHOT = REPOSITORY / "docs" / "images" / "trace.png"
+PICTURE = REPOSITORY / "docs" / "images" / "trace.png"  # of the README; written by `make e2e-tracing SAVE=1`
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -184,10 +184,10 @@ def test_the_page_shows_the_story_in_a_browser(viewed: Viewed, tmp_path: Path) -
         pytest.skip("no Chromium is installed")
     spans = spans_of(viewed, viewed.traces[1])
     page = f"{viewed.url}/redirects/traces/{viewed.traces[1]}"
-    SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
-    shot = [f"--user-data-dir={tmp_path / 'shot'}", f"--screenshot={SCREENSHOT}", page]
+    picture = PICTURE if os.environ["ATLAS_E2E_TRACING"] == "save" else tmp_path / "trace.png"
+    shot = [f"--user-data-dir={tmp_path / 'shot'}", f"--screenshot={picture}", page]
     subprocess.run([browser, *FLAGS, *shot], check=True, timeout=120, capture_output=True)
-    assert SCREENSHOT.stat().st_size > 50_000
+    assert picture.stat().st_size > 50_000
     dump = [f"--user-data-dir={tmp_path / 'dump'}", "--dump-dom", page]
     dom = subprocess.run([browser, *FLAGS, *dump], check=True, timeout=120, capture_output=True, text=True).stdout
     shown = re.sub(r"<[^>]+>", "\n", re.sub(r"<(script|style)[^>]*>.*?</\1>", "", dom, flags=re.DOTALL))
