@@ -50,7 +50,9 @@ ACTION: Final[dict[ErrorClass, Action]] = {
 }
 
 # Failures after which the same model may still answer a little later.
-WORTH_WAITING_FOR: Final = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED, ErrorClass.STREAM_BROKEN})
+WORTH_WAITING_FOR: Final = frozenset(
+    {ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED, ErrorClass.TEMPORARY, ErrorClass.STREAM_BROKEN}
+)
 # Failures that say the same of every model of the provider.
 OF_THE_PROVIDER: Final = frozenset({ErrorClass.AUTH, ErrorClass.QUOTA_EXHAUSTED})
 # Rejections that speak of the moment, not of the model: better asked than refused.
@@ -201,13 +203,13 @@ def _end_after(plan: Plan, last: Failed, failures: list[Failed]) -> Fail | None:
 
 
 def _same_again(plan: Plan, history: History, last: Failed, now_s: float, jitter: float) -> Step | None:
-    if last.number >= plan.attempts_per_model or last.content_sent:
+    if _asked(history, last.target) >= plan.attempts_per_model or last.content_sent:
         return None
     if last.prefill_refused:
         return Try(last.target, last.hop, last.number + 1, "restart")
     asked_s = last.retry_after_s
     if ACTION[last.error_class] is Action.RETRY:
-        if last.retry_once and _failed_once_before(history, last):
+        if _had_its_retry(history, last):
             return None
         seconds = backoff_s(plan, last.number, jitter)
         if asked_s is not None:
@@ -226,8 +228,14 @@ def _same_again(plan: Plan, history: History, last: Failed, now_s: float, jitter
     return Wait(seconds, why, Try(last.target, last.hop, last.number + 1, "retry"))
 
 
-def _failed_once_before(history: History, last: Failed) -> bool:
-    return any(
+def _asked(history: History, target: Target) -> int:
+    """Return how many requests a model got, on all its hops."""
+    return sum(isinstance(event, Failed) and event.target is target for event in history)
+
+
+def _had_its_retry(history: History, last: Failed) -> bool:
+    """Return whether this failure is worth one more request only, and that was it."""
+    return last.retry_once and any(
         isinstance(event, Failed) and event is not last and event.retry_once and event.target is last.target
         for event in history
     )
@@ -290,9 +298,6 @@ def _second_chances(
     spoiled = {f.target.model.ref.provider for f in failures if f.error_class in OF_THE_PROVIDER}
     refused = {event.target.model.ref.id for event in history if isinstance(event, RetryRefused)}
     latest = {f.target.model.ref.id: f for f in failures}
-    counts: dict[str, int] = {}
-    for f in failures:
-        counts[f.target.model.ref.id] = counts.get(f.target.model.ref.id, 0) + 1
     skipped = tuple(e.target for e in history if isinstance(e, Skipped) and e.verdict.rejection in OF_THE_MOMENT)
     for target in skipped + plan.reserves:
         if target.model.ref.id in latest or target.model.ref.provider in spoiled or _too_small(target, failures):
@@ -302,12 +307,13 @@ def _second_chances(
             until_s = verdict.until_s if verdict and verdict.rejection is Rejection.RATE_LIMITED else now_s
             yield until_s, "retry_after", _try_next(plan, target, failures) if hops < plan.max_hops else None
     for model_id, f in latest.items():
-        if f.error_class not in WORTH_WAITING_FOR:
+        if f.error_class not in WORTH_WAITING_FOR or _had_its_retry(history, f):
             continue
-        wait_s = f.retry_after_s if f.retry_after_s is not None else backoff_s(plan, counts[model_id], jitter)
+        asked = _asked(history, f.target)
+        wait_s = f.retry_after_s if f.retry_after_s is not None else backoff_s(plan, asked, jitter)
         why = "backoff" if f.retry_after_s is None else "retry_after"
         attempt: Try | None = None
-        if counts[model_id] < plan.attempts_per_model and model_id not in refused:
+        if asked < plan.attempts_per_model and model_id not in refused:
             if f is last and not f.content_sent:
                 attempt = Try(f.target, f.hop, f.number + 1, "retry")
             elif hops < plan.max_hops:

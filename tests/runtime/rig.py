@@ -83,7 +83,7 @@ class Rig:
     engine: Engine
     budget: Budget
     health: Health
-    clock: FastClock
+    clock: SystemClock
     context: CallContext = field(default_factory=lambda: CallContext({}))
 
     async def generate(self, request: GenerateRequest) -> list[tuple[int, RouterEvent]]:
@@ -100,6 +100,7 @@ async def rig(
     fallback: FallbackSettings | None = None,
     daily_limit_nano_usd: int | None = None,
     telemetry: Callable[[Clock], Telemetry] = lambda _: NoTelemetry(),
+    clock: SystemClock | None = None,
 ) -> Rig:
     """Build a rig whose models a, b, c, ... each have a provider of the same name with this script."""
     chosen = models or [model(name, name, 9.0 - i) for i, name in enumerate(scripts)]
@@ -114,7 +115,7 @@ async def rig(
         )
         for name, script in scripts.items()
     }
-    clock = FastClock()
+    clock = clock or FastClock()
     providers = {name: SimulatedProvider(name, settings[name]) for name in scripts}
     targets = tuple(Target(m, tier) for tier, m in enumerate(chosen, start=1))
     engine = Engine(

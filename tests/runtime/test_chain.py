@@ -14,7 +14,7 @@ from atlas_sidecar.core.types import Limits, Requirements, StreamPolicy, TextDel
 from atlas_sidecar.runtime.engine import FallbackSettings, Timeouts
 from atlas_sidecar.runtime.events import HopFailed, Reset, Started
 from atlas_sidecar.runtime.router import CallContext
-from tests.runtime.rig import ask, completed, failed, model, names, rig
+from tests.runtime.rig import FastClock, ask, completed, failed, model, names, rig
 
 FAST = Timeouts(time_to_first_token_s=0.15, idle_s=0.15)
 
@@ -156,6 +156,7 @@ async def test_a_sole_rate_limited_model_is_waited_for(tmp_path: Path) -> None:
     r = await rig(tmp_path, {"a": [{"status": 429, "retry_after_s": 20}]})
     done = completed(await r.generate(ask()))
     assert [a.error_class for a in done.attempts] == [ErrorClass.RATE_LIMITED, None]
+    assert isinstance(r.clock, FastClock)
     assert any(wait == pytest.approx(20, abs=1) for wait in r.clock.waits)
 
 
