@@ -91,11 +91,11 @@ class RequestLine:
 
 
 class Scrubber:
-    """Takes secrets out of text. `secrets` is asked for the keys of now, at most once a second."""
+    """Takes secrets out of text. `secrets` is asked for the keys of now, once a second at most; `before`: old ones."""
 
-    def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, secrets: Callable[[], Iterable[str]], before: Iterable[str] = ()) -> None:
         self._secrets = secrets
-        self._known: tuple[str, ...] = ()
+        self._known = tuple(before)
         self._ask_at_s = 0.0
 
     def __repr__(self) -> str:
@@ -104,6 +104,11 @@ class Scrubber:
     def __call__(self, text: str) -> str:
         """Return the text without secrets, known or likely."""
         return _LIKE_A_KEY.sub(REDACTED, _AFTER_A_WORD.sub(rf"\1\2{REDACTED}", self.known(text)))
+
+    def known_now(self) -> tuple[str, ...]:
+        """Return the secrets that are looked for."""
+        self.known("")
+        return self._known
 
     def known(self, text: str) -> str:
         """Return the text without the secrets that are known: a tenth of the cost, for text of our own making."""
@@ -166,6 +171,11 @@ class HumanFormatter(logging.Formatter):
 class _Stderr(logging.StreamHandler[TextIO]):
     """Writes lines; says nothing when it cannot."""
 
+    def __init__(self, stream: TextIO, scrub: Scrubber) -> None:
+        super().__init__(stream)
+        self.scrub = scrub
+        self.setFormatter(HumanFormatter(scrub) if stream.isatty() else JsonFormatter(scrub))
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Stay silent: a log that fails must not stop what it reports on."""
 
@@ -176,11 +186,12 @@ def configure_logging(level: str, stream: TextIO | None = None, secrets: Callabl
     `secrets` returns the keys in use; they are taken out of every line. May be called again.
     """
     stream = stream or sys.stderr
-    scrub = Scrubber(secrets)
-    handler = _Stderr(stream)
-    handler.setFormatter(HumanFormatter(scrub) if stream.isatty() else JsonFormatter(scrub))
     root = logging.getLogger()
-    for old in [one for one in root.handlers if isinstance(one, _Stderr)]:
+    replaced = [one for one in root.handlers if isinstance(one, _Stderr)]
+    # Calls that began under another configuration still use its keys.
+    scrub = Scrubber(secrets, [secret for old in replaced for secret in old.scrub.known_now()])
+    handler = _Stderr(stream, scrub)
+    for old in replaced:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level.upper()]))

@@ -123,6 +123,13 @@ def test_arguments_that_do_not_fit_lose_no_line() -> None:
     assert json.loads(JsonFormatter(Scrubber(tuple)).format(record))["message"] == "%d items"
 
 
+def test_configuring_again_still_knows_the_keys_of_before(configure: Configure) -> None:
+    configure("info", secrets=("old-secret",))
+    stream = configure("info", secrets=("new-secret",))
+    logging.getLogger("any").warning("old-secret and new-secret")
+    assert lines(stream)[0]["message"] == f"{REDACTED} and {REDACTED}"
+
+
 def test_configuring_twice_writes_each_line_once(configure: Configure) -> None:
     configure("info")
     stream = configure("info")
