@@ -12,7 +12,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: server
 {{- end -}}
 
+{{/* Every template begins with them, so what contradicts itself is refused before anything else goes wrong. */}}
 {{- define "atlas-budget.common-labels" -}}
+{{- include "atlas-budget.validate" . -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
