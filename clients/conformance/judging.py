@@ -20,8 +20,8 @@ from atlas_api.v1 import router_pb2 as pb
 from clients.conformance.scenarios import Scenario
 
 VOLATILE = {
-    "attempt_id", "config_version", "decision_id", "elapsed", "last_seq", "provider_request_id", "started_at",
-    "time_to_first_token", "trace_id", "uptime", "version", "waited_before",
+    "attempt_id", "config_version", "decision_id", "elapsed", "last_seq", "provider_request_id", "rejection_detail",
+    "started_at", "time_to_first_token", "trace_id", "uptime", "version", "waited_before",
 }  # fmt: skip
 LEARNED = {"budget", "in_flight", "models", "providers", "reliability", "remaining_budget", "score", "speed", "success_rate"}
 EVENTS = {"events": pb.GenerateEvent, "collect": pb.GenerateEvent, "select": pb.SelectResponse, "health": pb.HealthResponse}
