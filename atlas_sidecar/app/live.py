@@ -29,6 +29,8 @@ _BOUND: Final = (
     "health.probe_interval_s",
 )  # fmt: skip
 
+MAX_PROBLEM_CHARACTERS: Final = 1024
+
 
 class Live:
     """Holds the engine; `engine()` returns it once `start` is done."""
@@ -42,11 +44,12 @@ class Live:
     ) -> None:
         self.configuration = configuration
         self.ready = asyncio.Event()
+        self.problem = ""  # why the changed file is refused; "" = what it says is in use
         self._builder = builder
         self._health = health
         self._taken = taken  # told of every change that is in use: the log's level, and the keys it must not show
         self._built: Built | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], Sequence[Provider]] = {}
 
     def __repr__(self) -> str:
         return f"Live({self.configuration.version}, ready={self.ready.is_set()})"
@@ -87,10 +90,13 @@ class Live:
         except ConfigError as error:
             for problem in error.problems:
                 _log.error("the changed configuration is refused, the old one stays in use: %s", problem)
+            self.problem = "; ".join(str(problem) for problem in error.problems)[:MAX_PROBLEM_CHARACTERS]
             return False
         except Exception:  # noqa: BLE001 - a supervisor: a mistake of ours must not end the sidecar
             _log.exception("the changed configuration could not be taken over, the old one stays in use")
+            self.problem = "it could not be taken over; the log says why"
             return False
+        self.problem = ""
         for key in _BOUND:
             setting = attrgetter(key)
             if setting(configuration.settings) != setting(self.configuration.settings):
@@ -105,8 +111,9 @@ class Live:
         """Close every provider."""
         if self._built is not None:
             await _close(list(self._built.engine.providers.values()))
-        for task in self._closing:
+        for task, providers in list(self._closing.items()):
             task.cancel()
+            await _close(providers)
 
     async def _take(self, configuration: Configuration, built: Built) -> None:
         before = self._built
@@ -118,8 +125,8 @@ class Live:
         gone = [provider for provider in before.engine.providers.values() if id(provider) not in kept]
         if gone:
             task = asyncio.create_task(self._close_later(gone, before.engine.timeouts.total_s))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._closing[task] = gone
+            task.add_done_callback(lambda done: self._closing.pop(done, None))
 
     async def _close_later(self, providers: Sequence[Provider], longest_call_s: float) -> None:
         await asyncio.sleep(longest_call_s)  # every call that began with them is over by then

@@ -161,6 +161,7 @@ class Sidecar:
             budget=self.budget.health(),
             version=__version__,
             config_version=engine.config_version,
+            config_problem=self.live.problem,
             uptime_s=self._clock.monotonic_s() - self._started_s,
             in_flight=self._admission.in_flight,
         )

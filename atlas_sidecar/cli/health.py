@@ -40,6 +40,8 @@ def health_lines(health: pb.HealthResponse, style: Style) -> list[str]:
     meaning = {"degraded": ": some role has lost its primary tier", "not_serving": ": no model can serve some role"}
     about = f"version {health.version}, configuration {health.config_version}, up {up}, {health.in_flight} in flight"
     lines = [style(status, "bold", _COLOUR.get(status, "dim")) + meaning.get(status, ""), style(about, "dim"), ""]
+    if health.config_problem:
+        lines[2:2] = [style(f"the changed configuration is refused: {safe(health.config_problem)}", "red")]
     head = _dim(style, "provider", "status", "answers in", "errors", "requests left", "last error")
     lines += table(head, [_provider(provider, style) for provider in health.providers], frozenset({2, 3, 4}))
     head = _dim(style, "model", "provider", "circuit", "success", "reliability", "first token", "tokens/s", "busy")

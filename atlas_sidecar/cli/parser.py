@@ -157,7 +157,21 @@ def _select(commands: argparse._SubParsersAction[_Parser]) -> None:
     command.add_argument(
         "--explain", action="store_true", help="show every candidate with its terms, and every rejection"
     )
+    command.add_argument("--record", metavar="FILE", help="keep all that the decision was made from, for `replay`")
     _target(command, "ATLAS_TARGET", _DEFAULT_TARGET)
+    does = "make a recorded decision again, offline, and compare"
+    command = _add(commands, "replay", does, _lazily("replay", "run"), _REPLAY)
+    command.add_argument("record", metavar="FILE", help="what select --record wrote; - reads it from stdin")
+    command.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+_REPLAY: Final = """\
+0: the same decision; 1: another one, which shows when the formula changed since; 2: no record
+
+examples:
+  atlas-sidecar select --role supervisor --record decision.json
+  atlas-sidecar replay decision.json
+"""
 
 
 def _generate(commands: argparse._SubParsersAction[_Parser]) -> None:

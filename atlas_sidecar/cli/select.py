@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import grpc
 
@@ -11,6 +12,7 @@ from atlas_api.v1 import router_pb2 as pb
 from atlas_api.v1.router_pb2_grpc import RouterStub
 from atlas_sidecar.cli.client import DEFAULT_TARGET, FAILED, as_json, channel_to, target_of, tell_failure
 from atlas_sidecar.cli.text import Style, safe, say, table, usd
+from atlas_sidecar.cli.usage import UsageError
 
 _TIMEOUT_S = 10.0
 
@@ -31,17 +33,31 @@ def requirements_of(arguments: argparse.Namespace) -> pb.Requirements:
 def run(arguments: argparse.Namespace) -> int:
     """Ask and print; return the exit status."""
     target = target_of(arguments, "ATLAS_TARGET", DEFAULT_TARGET)
-    request = pb.SelectRequest(requirements=requirements_of(arguments), context_tokens=arguments.context_tokens)
+    request = pb.SelectRequest(
+        requirements=requirements_of(arguments), context_tokens=arguments.context_tokens, record=bool(arguments.record)
+    )
     try:
         with channel_to(target, arguments) as channel:
-            decision = RouterStub(channel).Select(request, timeout=arguments.timeout or _TIMEOUT_S).decision
+            answer = RouterStub(channel).Select(request, timeout=arguments.timeout or _TIMEOUT_S)
     except grpc.RpcError as error:
         return tell_failure(error, target, as_json=arguments.json, start_with="atlas-sidecar serve")
+    decision = answer.decision
+    if arguments.record:
+        _keep(arguments.record, answer.decision_record_json)
     if arguments.json:
         say(as_json(decision))
     else:
         say(*decision_lines(decision, Style(sys.stdout), explain=arguments.explain))
     return 0 if decision.HasField("selected") else FAILED
+
+
+def _keep(path: str, record: str) -> None:
+    if not record:
+        raise UsageError("--record: this sidecar is older and keeps no records")
+    try:
+        Path(path).write_text(f"{record}\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--record {path}: {error.strerror}") from None
 
 
 def decision_lines(decision: pb.Decision, style: Style, *, explain: bool) -> list[str]:
@@ -108,6 +124,10 @@ def _formula(decision: pb.Decision, style: Style) -> list[str]:
         f"score = ({' + '.join(f'{weight:g} x {name}' for name, weight in parts)}) x success x tier factor, "
         "and 0.5 more for a use case that was asked for"
     ]
+    if decision.session_affinity:
+        lines.append("the session's last model got 10 % on its score")
+    if decision.last_resort:
+        lines.append("all that could serve is unwell at the moment: the least bad one is tried")
     if decision.HasField("remaining_budget"):
         saving = "; less than a fifth is left, so price counts most" if decision.cost_optimization else ""
         lines.append(f"budget: {usd(decision.remaining_budget.nano_usd)} left today{saving}")

@@ -13,7 +13,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
 
-from atlas_sidecar.core.availability import badness
+from atlas_sidecar.core.availability import UNSEEN_MODEL, UNSEEN_PROVIDER, badness
+from atlas_sidecar.core.decision_record import DecisionRecord
 from atlas_sidecar.core.errors import AtlasError, FieldViolation, Reason
 from atlas_sidecar.core.fallback import OF_THE_MOMENT, Plan
 from atlas_sidecar.core.roles import role_of, targets_for
@@ -46,13 +47,6 @@ class CallContext(NamedTuple):
     time_left_s: float | None = None
 
 
-class Selection(NamedTuple):
-    """A decision and what it was made from."""
-
-    decision: Decision
-    snapshot: Snapshot
-
-
 class Router:
     """Selects and generates; `engine()` returns the configuration that holds now."""
 
@@ -62,19 +56,22 @@ class Router:
         self._telemetry = telemetry
         self._running_keys: set[str] = set()
 
-    def select(self, requirements: Requirements, need: Need, context: CallContext) -> Decision:
-        """Return which model should serve, in what order the others follow, and why; raises AtlasError."""
+    def select(self, requirements: Requirements, need: Need, context: CallContext) -> DecisionRecord:
+        """Return which model should serve, in what order the others follow, and why, with all that it was made from.
+
+        Raises AtlasError.
+        """
         trace = self._telemetry.start_request("Select", context.metadata, None)
         engine, clock = self._engine(), self._tools.clock
         started_s, started_unix_s = clock.monotonic_s(), clock.unix_s()
         try:
-            decision, _ = self._decide(engine, requirements, need)
+            record = self._decide(engine, requirements, need)
         except AtlasError as error:
             trace.end(_no_answer(error, requirements.agent_type))
             raise
-        trace.selected(decision, started_unix_s, clock.monotonic_s() - started_s)
-        trace.end(_selected(decision))
-        return decision
+        trace.selected(record.decision, started_unix_s, clock.monotonic_s() - started_s)
+        trace.end(_selected(record.decision))
+        return record
 
     async def generate(self, request: GenerateRequest, context: CallContext) -> AsyncGenerator[Batch, None]:
         """Yield what the caller is told, to its end; raises AtlasError when the call cannot even begin."""
@@ -112,7 +109,8 @@ class Router:
         _check_options(request, engine)
         node = self._tools.budget.resolve(request.requirements.budget)
         self._tools.budget.request_arrived(node)
-        decision, snapshot = self._decide(engine, request.requirements, need)
+        record = self._decide(engine, request.requirements, need)
+        decision, snapshot = record.decision, record.snapshot
         trace.selected(decision, arrived_unix_s, clock.monotonic_s() - arrived_s)
         for candidate in decision.candidates:
             if candidate.rejection in WORTH_TELLING and candidate.target not in decision.order:
@@ -121,7 +119,7 @@ class Router:
         plan = _plan(engine, request, decision, snapshot, deadline_s)
         return Call(engine, request, need, snapshot, decision, plan, node, arrived_s, deadline_s, trace)
 
-    def _decide(self, engine: Engine, requirements: Requirements, need: Need) -> Selection:
+    def _decide(self, engine: Engine, requirements: Requirements, need: Need) -> DecisionRecord:
         role = role_of(requirements.agent_type, engine.roles, engine.default_role)
         targets, unknown = targets_for(engine.roles[role], engine.models, requirements.only_models)
         unknown += tuple(m for m in requirements.exclude_models if m not in engine.models)
@@ -129,10 +127,9 @@ class Router:
             raise _unknown_models(unknown, requirements, engine)
         snapshot = self._tools.snapshots.take(engine, requirements, need, role)
         weights = engine.weights[requirements.complexity]
-        decision_id = self._tools.clock.new_id()
-        return Selection(
-            rank(role, targets, requirements, need, snapshot, weights, decision_id, engine.tier_factor), snapshot
-        )
+        decision_id, tier_factor = self._tools.clock.new_id(), engine.tier_factor
+        decision = rank(role, targets, requirements, need, snapshot, weights, decision_id, tier_factor)
+        return DecisionRecord(role, targets, requirements, need, snapshot, weights, tier_factor, decision)
 
 
 def _plan(engine: Engine, request: GenerateRequest, decision: Decision, snapshot: Snapshot, deadline_s: float) -> Plan:
@@ -159,7 +156,13 @@ def _reserves(decision: Decision, snapshot: Snapshot, order: tuple[Target, ...])
     waiting = [c.target for c in decision.candidates if c.rejection in OF_THE_MOMENT and c.target not in order]
     if len(waiting) > 1:
         models, providers = snapshot.models, snapshot.providers
-        waiting.sort(key=lambda t: badness(models[t.model.ref.id], providers[t.model.ref.provider], snapshot.now_s))
+        waiting.sort(
+            key=lambda target: badness(
+                models.get(target.model.ref.id, UNSEEN_MODEL),
+                providers.get(target.model.ref.provider, UNSEEN_PROVIDER),
+                snapshot.now_s,
+            )
+        )
     return tuple(waiting)
 
 

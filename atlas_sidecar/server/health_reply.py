@@ -22,6 +22,7 @@ class SidecarReport(NamedTuple):
     config_version: str
     uptime_s: float
     in_flight: int
+    config_problem: str = ""
 
 
 def health_to(report: SidecarReport) -> pb.HealthResponse:
@@ -35,6 +36,7 @@ def health_to(report: SidecarReport) -> pb.HealthResponse:
         config_version=report.config_version,
         uptime=duration(report.uptime_s),
         in_flight=report.in_flight,
+        config_problem=report.config_problem,
     )
 
 

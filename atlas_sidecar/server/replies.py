@@ -178,6 +178,8 @@ def decision_to(decision: Decision) -> pb.Decision:
         cost_optimization=decision.cost_optimization,
         remaining_budget=money(decision.remaining_nano_usd),
         config_version=decision.config_version,
+        session_affinity=decision.affinity_applied,
+        last_resort=decision.last_resort,
     )
 
 

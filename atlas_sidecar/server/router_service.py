@@ -20,6 +20,7 @@ import grpc.aio
 
 from atlas_api.v1 import router_pb2 as pb
 from atlas_api.v1 import router_pb2_grpc as pb_grpc
+from atlas_sidecar.core.decision_record import to_json
 from atlas_sidecar.core.errors import AtlasError, Reason
 from atlas_sidecar.runtime.events import Batch, Failure
 from atlas_sidecar.runtime.router import CallContext, Router
@@ -82,8 +83,9 @@ class RouterService(pb_grpc.RouterServicer):
             with self._noted("Select", context):
                 self._admission.check_open()
                 requirements, need = select_from(request)
-            decision = self._router.select(requirements, need, _call_context(context))
-            return pb.SelectResponse(decision=decision_to(decision))
+            made = self._router.select(requirements, need, _call_context(context))
+            record = to_json(made) if request.record else ""
+            return pb.SelectResponse(decision=decision_to(made.decision), decision_record_json=record)
         except AtlasError as error:
             await _end(context, Ending.of(error))
         except Exception:  # noqa: BLE001  # the server edge

@@ -349,9 +349,12 @@ class SelectRequest(_message.Message):
     REQUIREMENTS_FIELD_NUMBER: _builtins.int
     CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
     context_tokens: _builtins.int
     """input tokens that must fit"""
     max_output_tokens: _builtins.int
+    record: _builtins.bool
+    """also answer with the decision's record"""
     @_builtins.property
     def requirements(self) -> Global___Requirements: ...
     def __init__(
@@ -360,10 +363,11 @@ class SelectRequest(_message.Message):
         requirements: Global___Requirements | None = ...,
         context_tokens: _builtins.int = ...,
         max_output_tokens: _builtins.int = ...,
+        record: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["requirements", b"requirements"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "max_output_tokens", b"max_output_tokens", "requirements", b"requirements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "max_output_tokens", b"max_output_tokens", "record", b"record", "requirements", b"requirements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -376,16 +380,22 @@ class SelectResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DECISION_FIELD_NUMBER: _builtins.int
+    DECISION_RECORD_JSON_FIELD_NUMBER: _builtins.int
+    decision_record_json: _builtins.str
+    """Everything the decision was made from (requirements, the models with their prices, the snapshot of health, budget
+    and learning, the configuration's version), as JSON: `atlas-sidecar replay` makes the same decision from it offline.
+    """
     @_builtins.property
     def decision(self) -> Global___Decision: ...
     def __init__(
         self,
         *,
         decision: Global___Decision | None = ...,
+        decision_record_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "decision_record_json", b"decision_record_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -430,11 +440,17 @@ class Decision(_message.Message):
     COST_OPTIMIZATION_FIELD_NUMBER: _builtins.int
     REMAINING_BUDGET_FIELD_NUMBER: _builtins.int
     CONFIG_VERSION_FIELD_NUMBER: _builtins.int
+    SESSION_AFFINITY_FIELD_NUMBER: _builtins.int
+    LAST_RESORT_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     cost_optimization: _builtins.bool
     """less than 20 % of the budget is left"""
     config_version: _builtins.str
     """hash of the configuration that decided"""
+    session_affinity: _builtins.bool
+    """the session's last model is eligible, and got 10 % on its score"""
+    last_resort: _builtins.bool
+    """all that could serve is unwell at the moment: `selected` is the least bad one"""
     @_builtins.property
     def selected(self) -> Global___ModelRef: ...
     @_builtins.property
@@ -462,10 +478,12 @@ class Decision(_message.Message):
         cost_optimization: _builtins.bool = ...,
         remaining_budget: Global___Money | None = ...,
         config_version: _builtins.str = ...,
+        session_affinity: _builtins.bool = ...,
+        last_resort: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["remaining_budget", b"remaining_budget", "selected", b"selected", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "config_version", b"config_version", "cost_optimization", b"cost_optimization", "decision_id", b"decision_id", "fallbacks", b"fallbacks", "remaining_budget", b"remaining_budget", "selected", b"selected", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "config_version", b"config_version", "cost_optimization", b"cost_optimization", "decision_id", b"decision_id", "fallbacks", b"fallbacks", "last_resort", b"last_resort", "remaining_budget", b"remaining_budget", "selected", b"selected", "session_affinity", b"session_affinity", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1648,11 +1666,14 @@ class HealthResponse(_message.Message):
     CONFIG_VERSION_FIELD_NUMBER: _builtins.int
     UPTIME_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    CONFIG_PROBLEM_FIELD_NUMBER: _builtins.int
     status: Global___HealthResponse.Status.ValueType
     """DEGRADED = some role has lost its primary tier"""
     version: _builtins.str
     config_version: _builtins.str
     in_flight: _builtins.int
+    config_problem: _builtins.str
+    """why the changed configuration file is refused and the old one kept; empty = it is in use"""
     @_builtins.property
     def providers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderHealth]: ...
     @_builtins.property
@@ -1672,10 +1693,11 @@ class HealthResponse(_message.Message):
         config_version: _builtins.str = ...,
         uptime: _duration_pb2.Duration | None = ...,
         in_flight: _builtins.int = ...,
+        config_problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "uptime", b"uptime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "config_version", b"config_version", "in_flight", b"in_flight", "models", b"models", "providers", b"providers", "status", b"status", "uptime", b"uptime", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "config_problem", b"config_problem", "config_version", b"config_version", "in_flight", b"in_flight", "models", b"models", "providers", b"providers", "status", b"status", "uptime", b"uptime", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
