@@ -2,7 +2,8 @@
 
 Rules kept here:
 - The official SDK makes the request: authentication, signature, base URL, headers, API version. Its retries, timeouts
-  and tracing are off. The answer's bytes are ours: read, decoded and closed by the shared wire.
+  and tracing are off. A head that it made twice alike is used again (wire/heads.py). The answer's bytes are ours: read,
+  decoded and closed by the shared wire.
 - The SDK is imported in `open()` only, in a thread, as that takes up to two seconds.
 - The key is asked for before every request, so that a rotated one is used by the next.
 """
@@ -10,11 +11,14 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from atlas_sidecar.adapters.providers.anthropic_answer import AnthropicDecoder
 from atlas_sidecar.adapters.providers.anthropic_errors import TAXONOMY
@@ -24,6 +28,7 @@ from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.answer import read_answer
 from atlas_sidecar.adapters.providers.wire.errors import cause_of, fault_of_body
 from atlas_sidecar.adapters.providers.wire.google_cloud import vertex_url
+from atlas_sidecar.adapters.providers.wire.heads import Heads
 from atlas_sidecar.adapters.providers.wire.ratelimits import anthropic_rate_limit
 from atlas_sidecar.adapters.providers.wire.sdk import host_and_port
 from atlas_sidecar.adapters.providers.wire.transport import BODY_EXTENSION, Road, body_of, http_client
@@ -48,6 +53,7 @@ class _Sdk:
     client: Any
     errors: tuple[type[BaseException], ...]
     credential_errors: tuple[type[BaseException], ...]
+    heads: Heads
 
 
 class AnthropicProvider:
@@ -132,18 +138,26 @@ class AnthropicProvider:
             metadata["parameters_left_out"] = list(left_out)
         if self._settings.propagate_traceparent and call.traceparent:
             headers["traceparent"] = call.traceparent
+        if self.kind != "anthropic":  # their SDKs rewrite the body, and sign or date the head
+            response = await self._ask_sdk(sdk, headers, body=body)
+            return _reframed(response) if self.kind == "anthropic-bedrock" else response
+        content = msgspec.json.encode(body)
+        told = {"Content-Type": "application/json", **headers}
+        ask_sdk = functools.partial(self._ask_sdk, sdk, told, content=content)
+        return await sdk.heads.post("", sdk.client.api_key, headers, content, ask_sdk)
+
+    async def _ask_sdk(self, sdk: _Sdk, headers: Mapping[str, str], **body: Any) -> Any:
         try:
-            response = await sdk.client.post(
+            return await sdk.client.post(
                 "/v1/messages",
                 cast_to=sdk.httpx.Response,
-                body=body,
                 options={"headers": headers, "timeout": _SAID_TIMEOUT_S},
                 stream=True,  # the body stays unread, whatever it holds
                 stream_cls=sdk.module.AsyncStream,
+                **body,
             )
         except sdk.errors as error:
             raise self._failure(sdk, error) from None
-        return _reframed(response) if self.kind == "anthropic-bedrock" else response
 
     def _use_key(self, client: Any) -> None:
         key = self._settings.api_key()
@@ -160,9 +174,7 @@ class AnthropicProvider:
             return ours
         response = getattr(error, "response", None)
         if response is not None:
-            headers, status = _with_request_id(response.headers), response.status_code
-            fault = fault_of_body(status, response.content)
-            return TAXONOMY.error(fault, http_status=status, headers=headers, now_unix_s=time.time())
+            return _refusal(response.status_code, _with_request_id(response.headers), response.content)
         if isinstance(error, sdk.credential_errors):
             return ProviderError(ErrorClass.AUTH, f"{self.name}: no credentials were found", code="no_credentials")
         name = type(error).__name__  # a key that is no header value, an address that is no URL
@@ -197,7 +209,7 @@ class AnthropicProvider:
             raise ProviderError(ErrorClass.OTHER, f"{self.name}: {why}", code="not_usable") from error
         credential_errors = tuple(getattr(found, name) for found, name in named)
         raised = (module.AnthropicError, httpx.InvalidURL, TypeError, ValueError, *credential_errors)
-        return _Sdk(module, httpx, client, raised, credential_errors)
+        return _Sdk(module, httpx, client, raised, credential_errors, Heads(road, _refusal))
 
     def _made(self, module: Any, transport: Any) -> Any:
         settings, extra = self._settings, self._settings.extra
@@ -220,6 +232,10 @@ class AnthropicProvider:
             places = {name: extra[name] for name in ("project_id", "region") if extra.get(name)}
             return module.AsyncAnthropicVertex(base_url=self._base_url(), **{"region": "global", **places}, **common)
         return module.AsyncAnthropic(base_url=self._base_url(), api_key=settings.api_key() or "none", **common)
+
+
+def _refusal(status: int, headers: Any, content: bytes) -> ProviderError:
+    return TAXONOMY.error(fault_of_body(status, content), http_status=status, headers=headers, now_unix_s=time.time())
 
 
 def _rate_limit(headers: Mapping[str, str]) -> RateLimit | None:

@@ -11,12 +11,15 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from atlas_sidecar.adapters.providers.google_answer import GoogleDecoder
 from atlas_sidecar.adapters.providers.google_errors import TAXONOMY, error_of_answer
@@ -25,6 +28,7 @@ from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.answer import read_answer
 from atlas_sidecar.adapters.providers.wire.errors import cause_of
 from atlas_sidecar.adapters.providers.wire.google_cloud import vertex_url
+from atlas_sidecar.adapters.providers.wire.heads import Heads
 from atlas_sidecar.adapters.providers.wire.sdk import host_and_port
 from atlas_sidecar.adapters.providers.wire.transport import Road, http_client
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
@@ -45,6 +49,7 @@ class _Sdk:
     client: Any
     errors: tuple[type[BaseException], ...]
     credential_errors: tuple[type[BaseException], ...]
+    heads: Heads
 
 
 class GoogleProvider:
@@ -127,6 +132,12 @@ class GoogleProvider:
             metadata["parameters_left_out"] = list(left_out)
         path = f"{self._model_path(call.model.ref.model)}:"
         path += "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        ask_sdk = functools.partial(self._ask_sdk, sdk, path, body, headers)
+        if self.kind == "vertex":  # its token changes
+            return await ask_sdk()
+        return await sdk.heads.post(path, "", headers, msgspec.json.encode(body), ask_sdk)
+
+    async def _ask_sdk(self, sdk: _Sdk, path: str, body: Any, headers: dict[str, str]) -> Any:
         answer: list[Any] = []
         token = _ANSWER.set(answer)
         try:
@@ -200,7 +211,11 @@ class GoogleProvider:
                 ErrorClass.AUTH, f"{self.name}: no credentials were found", code="no_credentials"
             ) from error
         raised = (ProviderError, genai.errors.APIError, httpx.InvalidURL, RuntimeError, TypeError, ValueError)
-        return _Sdk(made, (*raised, auth.GoogleAuthError), (auth.GoogleAuthError,))
+        return _Sdk(made, (*raised, auth.GoogleAuthError), (auth.GoogleAuthError,), Heads(road, _refusal))
+
+
+def _refusal(status: int, headers: Any, body: bytes) -> ProviderError:
+    return error_of_answer(status, headers, body, time.time())
 
 
 def _refuse(_request: Any) -> Any:
@@ -211,7 +226,7 @@ async def _take(response: Any) -> None:
     """Keep the answer from the SDK: an error becomes ours here, a good one is read by the shared wire."""
     if response.status_code >= 400:
         body = await response.aread()
-        raise error_of_answer(response.status_code, response.headers, body, time.time())
+        raise _refusal(response.status_code, response.headers, body)
     taken = _ANSWER.get(None)
     if taken is not None:
         taken.append(response)

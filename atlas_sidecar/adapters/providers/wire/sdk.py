@@ -3,6 +3,7 @@
 Rules kept here:
 - The SDKs of OpenAI, Groq and Anthropic are made by one generator: the same client class, the same `post` and `get`.
 - The key of now goes into the client before every request. No key: AUTH, and nothing is sent.
+- A head that the SDK made twice alike is used again without it (heads.py).
 - Exactly one HTTP request; the answer is not read here (but the body of an error).
 - The SDK is imported and its client built in a thread: the event loop goes on.
 """
@@ -10,6 +11,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -18,6 +20,7 @@ from urllib.parse import urlsplit
 
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, cause_of, fault_of_body
+from atlas_sidecar.adapters.providers.wire.heads import Heads
 from atlas_sidecar.adapters.providers.wire.transport import Road, body_of, http_client
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 
@@ -50,6 +53,7 @@ class SdkClient:
         self._taxonomy = taxonomy
         self._build = build
         self._road = Road(settings, base_url)
+        self._heads = Heads(self._road, functools.partial(_refusal, taxonomy))
         self._sdk: Sdk | None = None
         self._opening = asyncio.Lock()
         self.address = host_and_port(base_url)
@@ -78,16 +82,19 @@ class SdkClient:
     async def post(self, path: str, content: bytes, headers: Mapping[str, str]) -> Any:
         """Send a JSON body; return the httpx Response at its head, unread. Raises ProviderError."""
         sdk = await self._ready()
-        options = {"headers": {"Content-Type": "application/json", **headers}}
-        with self._errors(sdk):
-            return await sdk.client.post(
-                path,
-                cast_to=sdk.httpx.Response,
-                content=content,
-                options=options,
-                stream=True,
-                stream_cls=sdk.module.AsyncStream[Any],
-            )
+
+        async def ask_sdk() -> Any:
+            with self._errors(sdk):
+                return await sdk.client.post(
+                    path,
+                    cast_to=sdk.httpx.Response,
+                    content=content,
+                    options={"headers": {"Content-Type": "application/json", **headers}},
+                    stream=True,
+                    stream_cls=sdk.module.AsyncStream[Any],
+                )
+
+        return await self._heads.post(path, sdk.client.api_key, headers, content, ask_sdk)
 
     async def list_models(self, path: str = "/models") -> Mapping[str, str]:
         """Ask for the list of models (free of charge); return the answer's headers. Raises ProviderError.
@@ -136,6 +143,10 @@ def host_and_port(url: str) -> tuple[str, int]:
         return "", 0
 
 
+def _refusal(taxonomy: Taxonomy, status: int, headers: Any, content: bytes) -> ProviderError:
+    return taxonomy.error(fault_of_body(status, content), http_status=status, headers=headers, now_unix_s=time.time())
+
+
 class _Errors:
     """A context that turns what an SDK raises into ProviderError; a class, because it is entered for every request."""
 
@@ -156,12 +167,7 @@ class _Errors:
     def _translated(self, error: Exception) -> ProviderError:
         if isinstance(error, self._sdk.module.APIStatusError):
             response = error.response
-            return self._taxonomy.error(
-                fault_of_body(response.status_code, response.content),
-                http_status=response.status_code,
-                headers=response.headers,
-                now_unix_s=time.time(),
-            )
+            return _refusal(self._taxonomy, response.status_code, response.headers, response.content)
         cause = cause_of(error)
         if cause is not None:
             return cause

@@ -22,10 +22,10 @@ import importlib
 import ssl
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.errors import MAX_ERROR_BODY_BYTES
@@ -196,6 +196,13 @@ def proxy_for(url: str) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
+class Prepared(NamedTuple):
+    """A request without its body: a yarl.URL, and every header that is sent but the body's own. Not to be shown."""
+
+    url: Any
+    headers: Mapping[str, str]
+
+
 class Road:
     """The aiohttp session of one provider: what every transport made here sends on."""
 
@@ -209,20 +216,28 @@ class Road:
 
     async def send(self, method: str, url: str, headers: Any, body: Any) -> aiohttp.ClientResponse:
         """Send one request; return its answer at the head. Raises ProviderError (TEMPORARY)."""
-        session = self._session or await self.open()
+        prepared = self.prepare(url, headers.items())
+        return await self._request(method, prepared.url, prepared.headers, body)
+
+    def prepare(self, url: str, headers: Iterable[tuple[str, str]]) -> Prepared:
+        """Return where and with what headers a request goes, ready to be sent many times."""
         import yarl  # noqa: PLC0415 - loaded by now, with aiohttp
 
-        sent = {name: value for name, value in headers.items() if name not in _NOT_SENT}
+        sent = {name: value for name, value in headers if name not in _NOT_SENT}
         sent["accept-encoding"] = "identity"  # a compressed stream would wait for its blocks
         sent.update(self._headers)
+        return Prepared(yarl.URL(url, encoded=True), sent)
+
+    async def post(self, prepared: Prepared, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send a prepared POST with a few headers more; return its answer at the head. Raises ProviderError."""
+        sent = {**headers, **prepared.headers} if headers else prepared.headers
+        return Answer(await self._request("POST", prepared.url, sent, body), self)
+
+    async def _request(self, method: str, url: Any, headers: Mapping[str, str], body: Any) -> aiohttp.ClientResponse:
+        session = self._session or await self.open()
         try:
             return await session.request(
-                method,
-                yarl.URL(url, encoded=True),
-                headers=sent,
-                data=body,
-                allow_redirects=False,
-                proxy=self._proxy,
+                method, url, headers=headers, data=body, allow_redirects=False, proxy=self._proxy
             )
         except _failures() as error:
             raise connection_error(error, self.provider) from None
@@ -265,6 +280,21 @@ class Road:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+class Answer:
+    """An answer that came without an SDK; what read_answer reads of an httpx Response. `headers` ignore case."""
+
+    __slots__ = ("extensions", "headers", "status_code")
+
+    def __init__(self, response: aiohttp.ClientResponse, road: Road) -> None:
+        self.status_code = response.status
+        self.headers = response.headers
+        self.extensions = {BODY_EXTENSION: Body(response, road.provider, road.drains)}
+
+    async def error_body(self) -> bytes:
+        """Return the beginning of an error answer; its connection is given back or closed."""
+        return await _read_error_body(self.extensions[BODY_EXTENSION])
 
 
 _NOT_SENT: Final = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
