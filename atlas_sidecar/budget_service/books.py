@@ -24,6 +24,7 @@ MAX_DEPTH = 8
 _PATH = re.compile(r"[A-Za-z0-9._@:+-]{1,64}(/[A-Za-z0-9._@:+-]{1,64}){0,7}")
 
 
+@lru_cache(maxsize=65_536)
 def is_path(path: str) -> bool:
     """Whether this is a node path: 1 to 8 segments of letters, digits and ._@:+- , divided by slashes."""
     return len(path) <= MAX_PATH_LENGTH and _PATH.fullmatch(path) is not None
@@ -92,7 +93,9 @@ class Day(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """A node in one period. `active` counts ACTIVE leases at or below; `chain`: itself and its ancestors."""
+    """A node in one period. `active` counts ACTIVE leases at or below; `chain`: itself and its ancestors.
+    `key`: where the books keep it.
+    """
 
     node: str
     period: str
@@ -102,6 +105,10 @@ class Account:
     suspense: int = 0
     active: int = 0
     chain: tuple[Account, ...] = ()
+    key: tuple[str, str] = ("", "")
+
+    def __post_init__(self) -> None:
+        self.key = (self.node, self.period)
 
     @property
     def headroom(self) -> int | None:
@@ -313,14 +320,11 @@ class Books:
 
     # ---------------------------------------------------------------- money
 
-    def _touch(self, account: Account) -> None:
-        self.changed.accounts[account.node, account.period] = account
-
     def settle(self, account: Account, cost: int) -> None:
         """Post spend on a node and its ancestors."""
         for each in account.chain:
             each.settled += cost
-            self._touch(each)
+            self.changed.accounts[each.key] = each
 
     def draw(self, lease: Lease, cost: int) -> None:
         """Take a settled cost out of a lease's remainder; what exceeds it comes from nowhere (term E)."""
@@ -359,4 +363,4 @@ class Books:
                 account.active += count
             else:
                 account.suspense += delta
-            self._touch(account)
+            self.changed.accounts[account.key] = account

@@ -69,7 +69,11 @@ def renew(books: Books, call: Sync, done: SyncDone, now_ms: int, rules: Rules) -
 
 
 def _overdrawn(account: Account) -> bool:
-    return any(each.headroom is not None and each.headroom < 0 for each in account.chain)
+    for each in account.chain:
+        room = each.headroom
+        if room is not None and room < 0:
+            return True
+    return False
 
 
 def _deliver(books: Books, lease: Lease, today: Span, now_ms: int, rules: Rules) -> Grant:
@@ -84,7 +88,7 @@ def grant_wants(books: Books, call: Sync, sender: Incarnation, done: SyncDone, n
     """Answer a Sync's wants, in their order."""
     delivered = {each.lease_id for each in done.grants}
     for want in call.wants:
-        if lease_id_of(sender.incarnation, want.want_id) in delivered:
+        if delivered and lease_id_of(sender.incarnation, want.want_id) in delivered:
             continue
         answer = grant(books, sender, want, now_ms, rules, exact=False)
         if isinstance(answer, Grant):

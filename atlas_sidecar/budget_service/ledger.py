@@ -83,9 +83,9 @@ def sync(books: Books, call: Sync, now_ms: int, rules: Rules) -> SyncDone:
         grants.renew(books, call, done, now_ms, rules)
         grants.grant_wants(books, call, sender, done, now_ms, rules)
     done.applied_seq[call.incarnation] = sender.applied_seq
-    named.update(want.budget for want in call.wants)
-    named.update(books.leases[lease_id].node for lease_id in call.held if lease_id in books.leases)
-    done.nodes = tree.views(books, (path for path in named if within(path, call.subtree)), now_ms)
+    named.update([want.budget for want in call.wants])
+    named.update([books.leases[lease_id].node for lease_id in call.held if lease_id in books.leases])
+    done.nodes = tree.views(books, [path for path in named if within(path, call.subtree)], now_ms)
     return done
 
 

@@ -29,7 +29,13 @@ def views(books: Books, paths: Iterable[str], now_ms: int) -> list[NodeView]:
     """Return the state of these nodes and all their ancestors in the running period, roots first."""
     known = [chain_of(path) for path in paths if path in books.nodes]
     wanted = reversed(known[0]) if len(known) == 1 else sorted({name for chain in known for name in chain})
-    return [view(books, path, now_ms) for path in wanted]
+    found, root, today = [], "", Span("", 0, 0)
+    for path in wanted:
+        if root_of(path) != root:
+            root = root_of(path)
+            today = books.today(root, now_ms)
+        found.append(_view(books, path, today))
+    return found
 
 
 def view(books: Books, path: str, now_ms: int, period: str = "") -> NodeView:
@@ -37,6 +43,10 @@ def view(books: Books, path: str, now_ms: int, period: str = "") -> NodeView:
     today = books.today(root_of(path), now_ms)
     if period:
         today = books.day(root_of(path), period) or Span(period, 0, 0)
+    return _view(books, path, today)
+
+
+def _view(books: Books, path: str, today: Span) -> NodeView:
     account = books.accounts.get((path, today.name)) or Account(path, today.name, books.nodes[path].daily_limit)
     return NodeView(
         path,

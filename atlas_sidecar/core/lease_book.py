@@ -170,8 +170,10 @@ class LeaseBook:
         for node, use in self._nodes.items():
             if not use.waiting and now_s - use.asked_s >= self._idle_s:
                 continue
-            live = [lease for lease in use.leases if lease.live(now_s)]
-            left = sum(max(0, lease.amount_nano_usd - lease.used_nano_usd) for lease in live)
+            left = 0
+            for lease in use.leases:
+                if lease.used_nano_usd < lease.amount_nano_usd and lease.live(now_s):
+                    left += lease.amount_nano_usd - lease.used_nano_usd
             largest = max([*use.waiting, use.largest.value(now_s)])
             at_once = use.at_once.value(now_s)
             running = int(2 * self._refresh_s * use.spend.per_second(now_s))
@@ -234,17 +236,18 @@ class LeaseBook:
 
     def forget_released(self, applied_when_sent: int, now_s: float) -> None:
         """Drop ids that no answer names: a Sync sent after their Release was applied is answered, and time passed."""
-        self._released = {
-            lease_id: (seq, at_s)
-            for lease_id, (seq, at_s) in self._released.items()
-            if seq > applied_when_sent or now_s - at_s < self._remember_s
-        }
+        while self._released:
+            lease_id = next(iter(self._released))  # the oldest: numbers and instants only rise
+            seq, at_s = self._released[lease_id]
+            if seq > applied_when_sent or now_s - at_s < self._remember_s:
+                return
+            del self._released[lease_id]
 
     def held(self) -> tuple[Held, ...]:
         """Return every lease that is counted on, for a Sync."""
-        return tuple(
+        return tuple([
             Held(lease.lease_id, lease.used_nano_usd, lease.reserved_nano_usd) for lease in self._leases.values()
-        )
+        ])  # fmt: skip
 
     def _use(self, node: str) -> NodeUse:
         use = self._nodes.get(node)

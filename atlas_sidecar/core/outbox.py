@@ -101,7 +101,7 @@ class Outbox:
 
     def acknowledge(self, sent: Iterable[Fact], applied: Mapping[str, int], now_s: float) -> None:
         """Take the ledger's word for a batch that was sent: up to where each incarnation's facts are applied."""
-        skips = {fact.incarnation: fact.seq for fact in sent if isinstance(fact.body, Skip)}
+        skips = {fact.incarnation: fact.seq for fact in sent if isinstance(fact.body, Skip)} if self._past else {}
         for line in (*self._past, self._own):
             seq = applied.get(line.incarnation)
             if seq is None:

@@ -259,12 +259,12 @@ class Fleet:
         needs = book.needs(now_s)
         for lease_id in book.to_release(now_s, needs):
             book.release(lease_id, outbox.add(spend_records.Release(lease_id), now_s).seq, now_s)
-        wants = tuple(
+        wants = tuple([
             Want(f"w{next(self.ids)}", need.node, need.amount_nano_usd, need.minimum_nano_usd, int(LONGEST_S * 1000))
             for need in needs
-        )
+        ])  # fmt: skip
         facts, applied = outbox.batch(1000), outbox.applied
-        held = tuple(each.lease_id for each in book.held())
+        held = tuple([each.lease_id for each in book.held()])
         sidecar.sync_seq += 1
         self.exchanges += 1
         lost = self.random.random()
@@ -326,7 +326,8 @@ class Fleet:
         for lease in before.values():
             if lease.state is LeaseState.CLOSED:
                 self.spread(lease.node, "u", lease.remainder)
-        self.books.prune(self.now_ms - 3_600_000)
+        if self.now_s % 600 < 60:
+            self.books.prune(self.now_ms - 3_600_000)
         self.books.changed.clear()
 
     def fail_over(self, lost_s: float) -> None:
