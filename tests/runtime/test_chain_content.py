@@ -1,0 +1,173 @@
+"""What a chain does once content has come: time, prefill, what may be carried on; providers are scripts of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atlas_sidecar.core.errors import ErrorClass, ProviderError, Reason
+from atlas_sidecar.core.types import (
+    Finished,
+    FinishReason,
+    Head,
+    ProviderBatch,
+    ProviderCall,
+    ProviderEvent,
+    RateLimit,
+    ReasoningDelta,
+    ResponseFormat,
+    StreamPolicy,
+    TextDelta,
+    Tool,
+    Usage,
+)
+from atlas_sidecar.runtime.engine import Timeouts
+from tests.runtime.rig import Rig, ask, completed, failed, model, names, rig
+
+HEAD = Head(200, "req")
+CUT = ProviderError(ErrorClass.STREAM_BROKEN, "cut")
+
+
+def done(reason: FinishReason = FinishReason.STOP) -> Finished:
+    return Finished(reason, reason.name.lower(), Usage(input_tokens=5, output_tokens=2))
+
+
+class Script:
+    """A provider that plays one list for each request: events, errors, and pauses (floats, seconds)."""
+
+    name = kind = "a"
+    has_credentials = True
+    address = ("127.0.0.1", 1)
+
+    def __init__(self, *answers: list[ProviderEvent | ProviderError | float]) -> None:
+        self._answers = list(answers)
+        self.calls: list[ProviderCall] = []
+
+    async def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
+        self.calls.append(call)
+        for step in self._answers.pop(0):
+            if isinstance(step, ProviderError):
+                raise step
+            if isinstance(step, float):
+                await asyncio.sleep(step)
+            else:
+                yield [step]
+
+    async def probe(self) -> RateLimit | None:
+        return None
+
+    async def open(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+async def scripted(tmp_path: Path, first: Script, second: Script, *, timeouts: Timeouts | None = None) -> Rig:
+    models = [model("a", "a", 9.0), model("b", "b", 8.0, prefill=True)]
+    r = await rig(tmp_path, {"a": ["ok"], "b": ["ok"]}, models=models, timeouts=timeouts)
+    assert isinstance(r.engine.providers, dict)
+    r.engine.providers.update({"a": first, "b": second})
+    return r
+
+
+def text(message: Any) -> str:
+    return "".join(part.content.text for part in message.parts)
+
+
+async def test_the_first_token_limit_begins_anew_with_each_attempt_and_ends_with_the_first_content(
+    tmp_path: Path,
+) -> None:
+    first = Script([0.3, HEAD, ProviderError(ErrorClass.TEMPORARY, "no")], [0.3, HEAD, TextDelta(0, "Hi"), 0.6, done()])
+    r = await scripted(tmp_path, first, Script(), timeouts=Timeouts(time_to_first_token_s=0.5, idle_s=2.0))
+    end = completed(await r.generate(ask()))
+    assert [a.error_class for a in end.attempts] == [ErrorClass.TEMPORARY, None]
+
+
+async def test_a_head_and_usage_are_no_first_content(tmp_path: Path) -> None:
+    first = Script([HEAD, 5.0])
+    second = Script([HEAD, TextDelta(0, "Hi"), done()])
+    r = await scripted(tmp_path, first, second, timeouts=Timeouts(time_to_first_token_s=0.1, idle_s=9.0))
+    end = completed(await r.generate(ask()))
+    assert [a.error_class for a in end.attempts] == [ErrorClass.TIMEOUT, None]
+
+
+async def test_the_next_model_is_asked_with_the_text_so_far_and_goes_on_in_the_same_part(tmp_path: Path) -> None:
+    second = Script([HEAD, TextDelta(0, " "), TextDelta(0, " two"), done()])
+    r = await scripted(tmp_path, Script([HEAD, TextDelta(0, "one "), CUT]), second)
+    events = await r.generate(ask(policy=StreamPolicy.CONTINUE))
+    assert second.calls[0].prefill == "one"
+    assert names(events) == ["Started", "delta", "HopFailed", "Started", "delta", "Completed"]
+    assert text(completed(events).message) == "one  two"
+    assert [event.text for _, event in events if isinstance(event, TextDelta)] == ["one ", " two"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tools": (Tool("f", "", ""),)},
+        {"response_format": ResponseFormat(json_object=True)},
+        {"response_format": ResponseFormat(json_schema='{"type": "object"}')},
+    ],
+)
+async def test_tools_and_json_are_never_carried_on(tmp_path: Path, changes: dict[str, Any]) -> None:
+    second = Script([HEAD, TextDelta(0, "whole"), done()])
+    r = await scripted(tmp_path, Script([HEAD, TextDelta(0, "half"), CUT]), second)
+    events = await r.generate(ask(policy=StreamPolicy.CONTINUE, **changes))
+    assert second.calls[0].prefill == ""
+    assert "Reset" in names(events)
+    assert text(completed(events).message) == "whole"
+
+
+async def test_an_answer_with_reasoning_is_never_carried_on(tmp_path: Path) -> None:
+    second = Script([HEAD, TextDelta(0, "whole"), done()])
+    r = await scripted(tmp_path, Script([HEAD, ReasoningDelta(0, "hm"), TextDelta(1, "half"), CUT]), second)
+    events = await r.generate(ask(policy=StreamPolicy.CONTINUE))
+    assert second.calls[0].prefill == ""
+    assert text(completed(events).message) == "whole"
+
+
+async def test_a_refused_prefill_is_followed_by_the_same_model_from_the_beginning(tmp_path: Path) -> None:
+    refusal = ProviderError(ErrorClass.INVALID_REQUEST, "no", http_status=400, breaks_model=False)
+    second = Script([refusal], [HEAD, TextDelta(0, "whole"), done()])
+    r = await scripted(tmp_path, Script([HEAD, TextDelta(0, "half"), CUT]), second)
+    events = await r.generate(ask(policy=StreamPolicy.CONTINUE))
+    assert [call.prefill for call in second.calls] == ["half", ""]
+    assert names(events) == ["Started", "delta", "HopFailed", "Reset", "Started", "delta", "Completed"]
+    assert [(a.model.id, a.hop, a.number) for a in completed(events).attempts] == [
+        ("a", 1, 1),
+        ("b", 2, 1),
+        ("b", 2, 2),
+    ]
+
+
+@pytest.mark.parametrize("reason", [FinishReason.REFUSAL, FinishReason.CONTENT_FILTER])
+async def test_a_refusal_without_content_is_a_failure_and_with_content_an_answer_with_that_finish(
+    tmp_path: Path, reason: FinishReason
+) -> None:
+    r = await scripted(tmp_path, Script([HEAD, done(reason)], [HEAD, TextDelta(0, "No."), done(reason)]), Script())
+    end = failed(await r.generate(ask()))
+    assert (end.reason, len(end.attempts)) == (Reason.CONTENT_FILTERED, 1)
+    assert end.cost_nano_usd > 0, "the provider billed it"
+    answered = completed(await r.generate(ask()))
+    assert answered.finish_reason is reason
+
+
+async def test_a_full_window_before_any_content_goes_to_a_larger_window(tmp_path: Path) -> None:
+    second = Script([HEAD, TextDelta(0, "whole"), done()])
+    r = await scripted(tmp_path, Script([HEAD, done(FinishReason.MAX_CONTEXT)]), second)
+    end = failed(await r.generate(ask()))
+    assert end.attempts[0].error_class is ErrorClass.CONTEXT_TOO_LONG
+    assert second.calls == [], "its window is no larger"
+
+
+async def test_a_failed_hops_usage_and_the_answers_are_summed(tmp_path: Path) -> None:
+    half: list[ProviderEvent | ProviderError | float] = [HEAD, TextDelta(0, "half"), CUT]
+    r = await scripted(tmp_path, Script(half), Script([HEAD, TextDelta(0, "whole"), done()]))
+    end = completed(await r.generate(ask(policy=StreamPolicy.RESTART)))
+    assert end.usage == Usage(input_tokens=5, output_tokens=2)
+    assert end.total_usage.output_tokens == 2 + 1
+    assert end.cost_nano_usd == sum(a.cost_nano_usd or 0 for a in end.attempts)
+    assert [a.cost_estimated for a in end.attempts] == [True, False]
