@@ -12,7 +12,7 @@ LOCKED := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
           --no-emit-package atlas-api --no-header --quiet --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: bench e2e-tracing fuzz help setup demo run test check protos lock clean simulate full postgres
+.PHONY: bench check-helm helm-values image e2e-tracing fuzz help setup demo run test check protos lock clean simulate full postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -46,8 +46,19 @@ bench: setup ## what calls cost, beside the SDKs called directly, and the seven 
 simulate: setup ## 10,000 sidecars and their budget in virtual time, a day and an hour: make simulate SEED=1
 	@$(BIN)/python -m tests.simulation.budget_fleet --seed $(or $(SEED),1)
 
-full: setup e2e-tracing ## the kill tests at full length: 20 sidecars and the service, 60 s each; the traces in a real viewer
+image: setup ## build the container image with buildah, on a Debian made by debootstrap: make image EXTRAS=bedrock,vertex
+	@EXTRAS="$(EXTRAS)" tools/image
+
+helm-values: setup ## make values.yaml, values.schema.json and README.md of the charts from their values.spec.yaml
+	@tools/helm-values
+
+check-helm: setup ## the charts, with Helm 4 and 3: lint, schemas, refusals, security, unit tests (its tools build for 10 minutes once)
+	@tools/check-helm
+
+full: setup e2e-tracing check-helm ## the kill tests at full length: 20 sidecars and the service, 60 s each; the traces in a real viewer; pods
 	@ATLAS_KILL_SIDECARS=20 ATLAS_KILL_SECONDS=60 ATLAS_REPLICA_SECONDS=60 $(BIN)/pytest -s tests/budget_service/test_kill_sidecars.py tests/budget_service/test_replicas.py
+	@tools/image; status=$$?; [ $$status -eq 0 ] || [ $$status -eq 2 ] # 2: buildah is missing, and the tests skip
+	@$(BIN)/pytest -s -rs --timeout 300 tests/e2e/test_pod.py tests/e2e/test_image.py
 
 postgres: ## install the PostgreSQL server that the budget service's tests start (Debian, as root)
 	@tools/postgres

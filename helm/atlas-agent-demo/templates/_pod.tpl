@@ -41,6 +41,15 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "atlas-agent-demo.selector" $root | nindent 14 }}
 initContainers:
   {{- include "atlas-sidecar.container" $root | nindent 2 }}
 containers:
