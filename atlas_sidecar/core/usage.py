@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+MAX_COUNT: Final = 10**9  # tokens: beyond any model, and at the highest price that may be configured still 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,19 @@ class Usage:
     def reported(self) -> bool:
         """Whether the provider reported both directions."""
         return self.input_tokens is not None and self.output_tokens is not None
+
+    def bounded(self) -> Usage:
+        """Return it with every count within 0 and MAX_COUNT, whatever a provider reported."""
+        counts = (
+            *(self.input_tokens, self.cache_read_tokens, self.cache_write_tokens),
+            *(self.output_tokens, self.reasoning_tokens),
+        )
+        for count in counts:
+            if count is not None and not 0 <= count <= MAX_COUNT:
+                break
+        else:
+            return self
+        return Usage(*(None if count is None else min(max(count, 0), MAX_COUNT) for count in counts))
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(

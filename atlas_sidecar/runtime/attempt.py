@@ -148,10 +148,10 @@ class AttemptRun:
         content: list[Delta] = []
         for event in batch:
             if isinstance(event, UsageReport):
-                self._usage = event.usage
+                self._usage = event.usage.bounded()
             elif isinstance(event, Finished):
-                self.finished = event
-                self._usage = event.usage
+                self._usage = event.usage.bounded()
+                self.finished = event._replace(usage=self._usage)
             elif isinstance(event, Head):
                 self._head = event
                 self._tools.flight.head(event.rate_limit)

@@ -8,7 +8,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -32,6 +32,10 @@ from atlas_sidecar.core.types import (
 from atlas_sidecar.runtime.answer import merge_text
 from atlas_sidecar.runtime.events import Batch, Completed, Failure, HopFailed, Reset, Started
 from atlas_sidecar.server.messages import message_to
+
+MAX_METADATA_DEPTH: Final = 24  # each level is up to three messages on the wire, and parsers stop at 100
+_LARGEST_EXACT: Final = 2**53  # of the whole numbers that a double holds exactly
+_LONGEST_NUMBER: Final = 1024  # bits
 
 
 class EventWriter:
@@ -129,8 +133,24 @@ def _completed(event: Completed) -> pb.Completed:
         cost_incomplete=event.cost_incomplete,
     )
     if event.metadata:
-        completed.provider_metadata.update(event.metadata)
+        completed.provider_metadata.update(_told(event.metadata, 0))
     return completed
+
+
+def _told(value: Any, depth: int) -> Any:  # any JSON
+    """Return a provider's JSON as a Struct can carry it: large numbers as text, null for what is nested too deep.
+
+    A Struct's numbers are doubles, and protobuf refuses to parse what is nested deeper than 100 messages.
+    """
+    if isinstance(value, dict | list | tuple) and depth >= MAX_METADATA_DEPTH:
+        return None
+    if isinstance(value, dict):
+        return {str(key): _told(one, depth + 1) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(one, depth + 1) for one in value]
+    if isinstance(value, int) and abs(value) > _LARGEST_EXACT and not isinstance(value, bool):
+        return str(value) if value.bit_length() <= _LONGEST_NUMBER else None
+    return value
 
 
 def _failure(event: Failure, last_seq: int) -> pb.Failure:

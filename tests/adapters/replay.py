@@ -212,7 +212,7 @@ class Upstream:
         if answer.before == "stall":
             return await self._stall(reader)
         head = [f"HTTP/1.1 {answer.status} Answer", *(f"{name}: {value}" for name, value in answer.headers.items())]
-        writer.write("\r\n".join([*head, "transfer-encoding: chunked", "", ""]).encode())
+        writer.write("\r\n".join([*head, "transfer-encoding: chunked", "", ""]).encode("utf-8", "surrogateescape"))
         for chunk in answer.chunks:
             writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             await writer.drain()
