@@ -15,7 +15,7 @@ from atlas_api.v1 import router_pb2 as pb
 from atlas_sidecar.app.replay import replay_text
 from atlas_sidecar.config import Configuration, load
 from tests.adapters.replay import Upstream, serving
-from tests.e2e.fault_scripts import GOOD, SILENT, TEXT, Script, status
+from tests.e2e.fault_scripts import GOOD, SILENT, TEXT, Script, paused, status
 from tests.e2e.in_process import Running, asked, running
 
 WORKER = pb.Requirements(complexity=pb.COMPLEXITY_HIGH)
@@ -225,3 +225,44 @@ async def test_a_caller_that_leaves_closes_the_upstream_connection(world: World)
     await world.first.arrived.wait()
     call.cancel()
     await asyncio.wait_for(world.first.disconnected.wait(), 5)
+
+
+# ------------------------------------------------------------------------------------------- the edges
+
+
+async def test_a_refused_connection_falls_back_like_a_5xx_and_alone_it_is_unavailable(tmp_path: Path) -> None:
+    async with serving() as gone, serving() as second:
+        second.choose = Script([GOOD])
+        config = configuration(gone, second).replace(gone.url, "http://127.0.0.1:1")
+        async with running(config, tmp_path) as run:
+            heard = await run.generate(asked(requirements=WORKER))
+            assert heard.message_text == TEXT
+            assert [a.error_class for a in heard.attempts] == [pb.ERROR_CLASS_TEMPORARY] * 3 + [0]
+            assert {(a.http_status, a.cost.nano_usd) for a in heard.attempts[:3]} == {(0, 0)}
+            for _ in range(2):
+                alone = await run.generate(asked(requirements=pb.Requirements(only_models=["first"])))
+                assert (alone.code, alone.reason) == (grpc.StatusCode.UNAVAILABLE, "ALL_MODELS_FAILED")
+                assert alone.retry_after_s is not None
+
+
+async def test_labels_ids_and_sessions_never_reach_a_provider(world: World) -> None:
+    canary = "CANARY-7"
+    mine = pb.Requirements(agent_type=f"worker {canary}", session_id=canary, use_cases=[canary])
+    request = asked(requirements=mine, request_id=canary, idempotency_key=canary, labels={canary: canary})
+    heard = await world.run.generate(request)
+    assert heard.message_text == TEXT
+    (seen,) = world.first.requests
+    assert canary not in str(seen.headers) + seen.body.decode()
+
+
+async def test_beyond_its_own_limit_of_calls_the_sidecar_refuses_at_once(tmp_path: Path) -> None:
+    async with serving() as first, serving() as second:
+        first.choose = Script([paused(GOOD, 3, 0.5)])
+        config = configuration(first, second) + "limits: {max_streams: 5}\n"
+        async with running(config, tmp_path) as run:
+            heard = await asyncio.gather(*(run.generate(asked(requirements=WORKER)) for _ in range(10)))
+    assert sorted(one.reason for one in heard) == [""] * 5 + ["OVERLOADED"] * 5
+    refused = [one for one in heard if one.reason]
+    assert {one.code for one in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert all(one.retry_after_s for one in refused)
+    assert len(first.requests) == 5

@@ -25,7 +25,7 @@ from atlas_sidecar.core.types import (
     Tool,
     Usage,
 )
-from atlas_sidecar.runtime.engine import Timeouts
+from atlas_sidecar.runtime.engine import FallbackSettings, Timeouts
 from tests.runtime.rig import Rig, ask, completed, failed, model, names, rig
 
 HEAD = Head(200, "req")
@@ -65,9 +65,16 @@ class Script:
     async def aclose(self) -> None: ...
 
 
-async def scripted(tmp_path: Path, first: Script, second: Script, *, timeouts: Timeouts | None = None) -> Rig:
+async def scripted(
+    tmp_path: Path,
+    first: Script,
+    second: Script,
+    *,
+    timeouts: Timeouts | None = None,
+    fallback: FallbackSettings | None = None,
+) -> Rig:
     models = [model("a", "a", 9.0), model("b", "b", 8.0, prefill=True)]
-    r = await rig(tmp_path, {"a": ["ok"], "b": ["ok"]}, models=models, timeouts=timeouts)
+    r = await rig(tmp_path, {"a": ["ok"], "b": ["ok"]}, models=models, timeouts=timeouts, fallback=fallback)
     assert isinstance(r.engine.providers, dict)
     r.engine.providers.update({"a": first, "b": second})
     return r
