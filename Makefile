@@ -68,7 +68,7 @@ e2e-tracing: setup ## the demo's outage in a real trace viewer and a browser: Ph
 	@tools/phoenix install
 	@ATLAS_E2E_TRACING=$(if $(SAVE),save,1) $(BIN)/pytest tests/e2e/test_tracing_viewer.py -q
 
-protos: setup .tools/buf ## regenerate the stubs of clients/python from protos/
+protos: setup .tools/buf ## regenerate the stubs of clients/ from protos/, of every language whose tools are here
 	@tools/protos
 
 lock: setup ## resolve the dependencies again, newest versions allowed: make lock ARGS=--upgrade

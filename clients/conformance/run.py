@@ -36,7 +36,7 @@ RUNNERS: Mapping[str, Sequence[str]] = {
     "python-asyncio": (sys.executable, str(CLIENTS / "python" / "conformance" / "runner.py"), "--asyncio"),
     "go": (str(ROOT / ".tools" / "conformance-go"),),
     "typescript": ("node", str(CLIENTS / "typescript" / "dist" / "conformance.js")),
-    "java": ("java", "-jar", str(CLIENTS / "java" / "target" / "conformance.jar")),
+    "java": (str(ROOT / "tools" / "java"), "io.github.atlassidecar.conformance.Conformance"),
 }
 START_S, RUN_S = 60.0, 180.0
 

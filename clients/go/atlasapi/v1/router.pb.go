@@ -948,6 +948,7 @@ type SelectRequest struct {
 	Requirements    *Requirements          `protobuf:"bytes,1,opt,name=requirements,proto3" json:"requirements,omitempty"`
 	ContextTokens   int64                  `protobuf:"varint,2,opt,name=context_tokens,json=contextTokens,proto3" json:"context_tokens,omitempty"` // input tokens that must fit
 	MaxOutputTokens int64                  `protobuf:"varint,3,opt,name=max_output_tokens,json=maxOutputTokens,proto3" json:"max_output_tokens,omitempty"`
+	Record          bool                   `protobuf:"varint,4,opt,name=record,proto3" json:"record,omitempty"` // also answer with the decision's record
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1003,12 +1004,22 @@ func (x *SelectRequest) GetMaxOutputTokens() int64 {
 	return 0
 }
 
+func (x *SelectRequest) GetRecord() bool {
+	if x != nil {
+		return x.Record
+	}
+	return false
+}
+
 // OK also when nothing is eligible: `selected` is then unset and the candidates say why.
 type SelectResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Decision      *Decision              `protobuf:"bytes,1,opt,name=decision,proto3" json:"decision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Decision *Decision              `protobuf:"bytes,1,opt,name=decision,proto3" json:"decision,omitempty"`
+	// Everything the decision was made from (requirements, the models with their prices, the snapshot of health, budget
+	// and learning, the configuration's version), as JSON: `atlas-sidecar replay` makes the same decision from it offline.
+	DecisionRecordJson string `protobuf:"bytes,2,opt,name=decision_record_json,json=decisionRecordJson,proto3" json:"decision_record_json,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *SelectResponse) Reset() {
@@ -1046,6 +1057,13 @@ func (x *SelectResponse) GetDecision() *Decision {
 		return x.Decision
 	}
 	return nil
+}
+
+func (x *SelectResponse) GetDecisionRecordJson() string {
+	if x != nil {
+		return x.DecisionRecordJson
+	}
+	return ""
 }
 
 type ModelRef struct {
@@ -1118,6 +1136,8 @@ type Decision struct {
 	CostOptimization bool                   `protobuf:"varint,6,opt,name=cost_optimization,json=costOptimization,proto3" json:"cost_optimization,omitempty"` // less than 20 % of the budget is left
 	RemainingBudget  *Money                 `protobuf:"bytes,7,opt,name=remaining_budget,json=remainingBudget,proto3" json:"remaining_budget,omitempty"`     // of the tightest node; unset when there is no limit
 	ConfigVersion    string                 `protobuf:"bytes,8,opt,name=config_version,json=configVersion,proto3" json:"config_version,omitempty"`           // hash of the configuration that decided
+	SessionAffinity  bool                   `protobuf:"varint,9,opt,name=session_affinity,json=sessionAffinity,proto3" json:"session_affinity,omitempty"`    // the session's last model is eligible, and got 10 % on its score
+	LastResort       bool                   `protobuf:"varint,10,opt,name=last_resort,json=lastResort,proto3" json:"last_resort,omitempty"`                  // all that could serve is unwell at the moment: `selected` is the least bad one
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1206,6 +1226,20 @@ func (x *Decision) GetConfigVersion() string {
 		return x.ConfigVersion
 	}
 	return ""
+}
+
+func (x *Decision) GetSessionAffinity() bool {
+	if x != nil {
+		return x.SessionAffinity
+	}
+	return false
+}
+
+func (x *Decision) GetLastResort() bool {
+	if x != nil {
+		return x.LastResort
+	}
+	return false
 }
 
 type Candidate struct {
@@ -3645,6 +3679,7 @@ type HealthResponse struct {
 	ConfigVersion string                 `protobuf:"bytes,6,opt,name=config_version,json=configVersion,proto3" json:"config_version,omitempty"`
 	Uptime        *durationpb.Duration   `protobuf:"bytes,7,opt,name=uptime,proto3" json:"uptime,omitempty"`
 	InFlight      int32                  `protobuf:"varint,8,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	ConfigProblem string                 `protobuf:"bytes,9,opt,name=config_problem,json=configProblem,proto3" json:"config_problem,omitempty"` // why the changed configuration file is refused and the old one kept; empty = it is in use
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3733,6 +3768,13 @@ func (x *HealthResponse) GetInFlight() int32 {
 		return x.InFlight
 	}
 	return 0
+}
+
+func (x *HealthResponse) GetConfigProblem() string {
+	if x != nil {
+		return x.ConfigProblem
+	}
+	return ""
 }
 
 type ProviderHealth struct {
@@ -4226,17 +4268,19 @@ const file_atlas_api_v1_router_proto_rawDesc = "" +
 	"maxLatency\x12.\n" +
 	"\x13min_reasoning_score\x18\x03 \x01(\x01R\x11minReasoningScore\x12&\n" +
 	"\x0fmin_speed_score\x18\x04 \x01(\x01R\rminSpeedScore\x12(\n" +
-	"\x10min_success_rate\x18\x05 \x01(\x01R\x0eminSuccessRate\"\xa2\x01\n" +
+	"\x10min_success_rate\x18\x05 \x01(\x01R\x0eminSuccessRate\"\xba\x01\n" +
 	"\rSelectRequest\x12>\n" +
 	"\frequirements\x18\x01 \x01(\v2\x1a.atlas_api.v1.RequirementsR\frequirements\x12%\n" +
 	"\x0econtext_tokens\x18\x02 \x01(\x03R\rcontextTokens\x12*\n" +
-	"\x11max_output_tokens\x18\x03 \x01(\x03R\x0fmaxOutputTokens\"D\n" +
+	"\x11max_output_tokens\x18\x03 \x01(\x03R\x0fmaxOutputTokens\x12\x16\n" +
+	"\x06record\x18\x04 \x01(\bR\x06record\"v\n" +
 	"\x0eSelectResponse\x122\n" +
-	"\bdecision\x18\x01 \x01(\v2\x16.atlas_api.v1.DecisionR\bdecision\"L\n" +
+	"\bdecision\x18\x01 \x01(\v2\x16.atlas_api.v1.DecisionR\bdecision\x120\n" +
+	"\x14decision_record_json\x18\x02 \x01(\tR\x12decisionRecordJson\"L\n" +
 	"\bModelRef\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x14\n" +
-	"\x05model\x18\x03 \x01(\tR\x05model\"\x98\x03\n" +
+	"\x05model\x18\x03 \x01(\tR\x05model\"\xe4\x03\n" +
 	"\bDecision\x12\x1f\n" +
 	"\vdecision_id\x18\x01 \x01(\tR\n" +
 	"decisionId\x122\n" +
@@ -4248,7 +4292,11 @@ const file_atlas_api_v1_router_proto_rawDesc = "" +
 	"\aweights\x18\x05 \x01(\v2\x1a.atlas_api.v1.ScoreWeightsR\aweights\x12+\n" +
 	"\x11cost_optimization\x18\x06 \x01(\bR\x10costOptimization\x12>\n" +
 	"\x10remaining_budget\x18\a \x01(\v2\x13.atlas_api.v1.MoneyR\x0fremainingBudget\x12%\n" +
-	"\x0econfig_version\x18\b \x01(\tR\rconfigVersion\"\xa3\x03\n" +
+	"\x0econfig_version\x18\b \x01(\tR\rconfigVersion\x12)\n" +
+	"\x10session_affinity\x18\t \x01(\bR\x0fsessionAffinity\x12\x1f\n" +
+	"\vlast_resort\x18\n" +
+	" \x01(\bR\n" +
+	"lastResort\"\xa3\x03\n" +
 	"\tCandidate\x12,\n" +
 	"\x05model\x18\x01 \x01(\v2\x16.atlas_api.v1.ModelRefR\x05model\x12\x12\n" +
 	"\x04tier\x18\x02 \x01(\x05R\x04tier\x12\x14\n" +
@@ -4482,7 +4530,7 @@ const file_atlas_api_v1_router_proto_rawDesc = "" +
 	" \x01(\v2\x13.atlas_api.v1.UsageR\n" +
 	"totalUsage\x12'\n" +
 	"\x0fcost_incomplete\x18\v \x01(\bR\x0ecostIncomplete\"\x0f\n" +
-	"\rHealthRequest\"\xe4\x03\n" +
+	"\rHealthRequest\"\x8b\x04\n" +
 	"\x0eHealthResponse\x12;\n" +
 	"\x06status\x18\x01 \x01(\x0e2#.atlas_api.v1.HealthResponse.StatusR\x06status\x12:\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1c.atlas_api.v1.ProviderHealthR\tproviders\x121\n" +
@@ -4491,7 +4539,8 @@ const file_atlas_api_v1_router_proto_rawDesc = "" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12%\n" +
 	"\x0econfig_version\x18\x06 \x01(\tR\rconfigVersion\x121\n" +
 	"\x06uptime\x18\a \x01(\v2\x19.google.protobuf.DurationR\x06uptime\x12\x1b\n" +
-	"\tin_flight\x18\b \x01(\x05R\binFlight\"a\n" +
+	"\tin_flight\x18\b \x01(\x05R\binFlight\x12%\n" +
+	"\x0econfig_problem\x18\t \x01(\tR\rconfigProblem\"a\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_SERVING\x10\x01\x12\x13\n" +
