@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 import shutil
 import ssl
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -193,3 +196,27 @@ def test_the_address_is_the_servers(upstream: Upstream) -> None:
     assert OpenAIProvider(settings).address == ("api.openai.com", 443)
     assert GroqProvider(ProviderSettings("groq", "groq")).address == ("api.groq.com", 443)
     assert "secret" not in repr(ProviderSettings("a", "b", api_key=lambda: "secret", headers={"x": "secret"}))
+
+
+async def test_no_request_meets_httpx_while_another_provider_is_importing_it(
+    upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec("httpx")
+    assert found is not None
+    assert found.origin is not None
+    slow = f"import time\ntime.sleep(0.5)\n__path__ = [{str(Path(found.origin).parent)!r}]\n"
+    (tmp_path / "httpx").mkdir()
+    (tmp_path / "httpx" / "__init__.py").write_text(slow + Path(found.origin).read_text())
+    async with aclosing(make("openai", upstream.url)) as adapter:
+        await adapter.open()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "httpx"]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.syspath_prepend(tmp_path)
+        importing = asyncio.create_task(asyncio.to_thread(importlib.import_module, "httpx"))
+        while "httpx" not in sys.modules:
+            await asyncio.sleep(0.01)
+        upstream.answer(Answer.sse(*GOOD))
+        got = await collect(adapter, call())
+        await importing
+        monkeypatch.delitem(sys.modules, "httpx")
+    assert (got.error, got.text) == (None, "Hello")

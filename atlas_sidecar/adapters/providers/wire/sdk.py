@@ -5,13 +5,17 @@ Rules kept here:
 - The key of now goes into the client before every request. No key: AUTH, and nothing is sent.
 - A head that the SDK made twice alike is used again without it (heads.py).
 - Exactly one HTTP request; the answer is not read here (but the body of an error).
-- The SDK is imported and its client built in a thread: the event loop goes on.
+- The SDK is imported and its client built in a thread: the event loop goes on. One at a time, and nothing is asked of
+  an SDK while `httpx` is half imported: OpenAI's uses what it finds of it, and Groq's imports it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -26,6 +30,7 @@ from atlas_sidecar.core.errors import ErrorClass, ProviderError
 
 MAX_MODEL_LIST_BYTES = 8 * 1024 * 1024
 _NO_MODEL_LIST = frozenset({404, 405})
+_BUILDING = threading.Lock()
 
 
 class Sdk(NamedTuple):
@@ -72,8 +77,12 @@ class SdkClient:
             async with self._opening:
                 if self._sdk is None:
                     await self._road.open()
-                    self._sdk = await asyncio.to_thread(self._build, lambda httpx: http_client(httpx, self._road))
+                    self._sdk = await asyncio.to_thread(self._built)
         return self._sdk
+
+    def _built(self) -> Sdk:
+        with _BUILDING:
+            return self._build(lambda httpx: http_client(httpx, self._road))
 
     async def aclose(self) -> None:
         """Close connections. Idempotent."""
@@ -121,6 +130,9 @@ class SdkClient:
 
     async def _ready(self) -> Sdk:
         sdk = self._sdk or await self._opened()
+        spec = getattr(sys.modules.get("httpx"), "__spec__", None)
+        if getattr(spec, "_initializing", False):  # by another thread; importing it too waits for that
+            await asyncio.to_thread(importlib.import_module, "httpx")
         key = self._settings.api_key()
         if not key:
             raise ProviderError(
