@@ -122,15 +122,23 @@ def _is_json_object(text: str) -> bool:
 
 def message_to(message: Message) -> pb.ChatMessage:
     """Return a message as the wire has it."""
-    role: pb.ChatMessage.Role.ValueType = message.role.value  # type: ignore[assignment]  # the numbers are the wire's
-    return pb.ChatMessage(role=role, parts=[part_to(part) for part in message.parts])
+    wire = pb.ChatMessage()
+    fill_message(wire, message)
+    return wire
 
 
-def part_to(part: Part) -> pb.Part:
-    """Return a part as the wire has it."""
-    wire = pb.Part(
-        cache_breakpoint=part.cache_breakpoint, signature=part.signature, signature_origin=part.signature_origin
-    )
+def fill_message(wire: pb.ChatMessage, message: Message) -> None:
+    """Write a message into the wire's."""
+    wire.role = message.role.value  # type: ignore[assignment]  # the numbers are the wire's
+    for part in message.parts:
+        _fill_part(wire.parts.add(), part)
+
+
+def _fill_part(wire: pb.Part, part: Part) -> None:
+    if part.cache_breakpoint:
+        wire.cache_breakpoint = True
+    if part.signature or part.signature_origin:
+        wire.signature, wire.signature_origin = part.signature, part.signature_origin
     content = part.content
     match content:
         case Text(text):
@@ -142,13 +150,14 @@ def part_to(part: Part) -> pb.Part:
             else:
                 wire.blob.uri = uri
         case ToolCall(call_id, name, arguments):
-            wire.tool_call.CopyFrom(pb.ToolCall(id=call_id, name=name, arguments_json=arguments))
+            call = wire.tool_call
+            call.id, call.name, call.arguments_json = call_id, name, arguments
         case ToolResult(call_id, name, parts, is_error):
-            wire.tool_result.CopyFrom(
-                pb.ToolResult(call_id=call_id, name=name, parts=[part_to(p) for p in parts], is_error=is_error)
-            )
+            result = wire.tool_result
+            result.call_id, result.name, result.is_error = call_id, name, is_error
+            for inner in parts:
+                _fill_part(result.parts.add(), inner)
         case Reasoning(text, redacted):
-            wire.reasoning.CopyFrom(pb.Reasoning(text=text, redacted=redacted))
+            wire.reasoning.text, wire.reasoning.redacted = text, redacted
         case Opaque(provider, kind, text):
-            wire.opaque.CopyFrom(pb.Opaque(provider=provider, type=kind, json=text))
-    return wire
+            wire.opaque.provider, wire.opaque.type, wire.opaque.json = provider, kind, text

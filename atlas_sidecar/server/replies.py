@@ -2,6 +2,7 @@
 
 Rules kept here:
 - One event, one message, numbered 1, 2, 3, ... without gaps; neighbouring text of one network read becomes one delta.
+- A message is filled in its place: protobuf copies what is made apart and put in, level by level.
 - Money that is unknown is unset, never 0; durations and times are exact to the nanosecond of the float given.
 """
 
@@ -16,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from atlas_api.v1 import router_pb2 as pb
 from atlas_sidecar.core.types import (
     Attempt,
+    Candidate,
     Decision,
     Delta,
     ModelRef,
@@ -31,7 +33,7 @@ from atlas_sidecar.core.types import (
 )
 from atlas_sidecar.runtime.answer import merge_text
 from atlas_sidecar.runtime.events import Batch, Completed, Failure, HopFailed, Reset, Started
-from atlas_sidecar.server.messages import message_to
+from atlas_sidecar.server.messages import fill_message
 
 MAX_METADATA_DEPTH: Final = 24  # each level is up to three messages on the wire, and parsers stop at 100
 _LARGEST_EXACT: Final = 2**53  # of the whole numbers that a double holds exactly
@@ -51,90 +53,87 @@ class EventWriter:
         events: Sequence[Any] = batch.events
         for event in merge_text(events) if len(events) > 1 else events:
             self.last_seq += 1
+            message = pb.GenerateEvent(seq=self.last_seq, hop=batch.hop)
             if isinstance(event, TextDelta):  # most of them
-                delta = pb.PartDelta(index=event.index, text=event.text)
-                yield pb.GenerateEvent(seq=self.last_seq, hop=batch.hop, delta=delta)
+                delta = message.delta
+                delta.index, delta.text = event
             else:
-                yield self._other(batch.hop, event)
+                self._fill(message, event)
+            yield message
 
-    def _other(self, hop: int, event: Any) -> pb.GenerateEvent:  # any RouterEvent
-        message = pb.GenerateEvent(seq=self.last_seq, hop=hop)
+    def _fill(self, message: pb.GenerateEvent, event: Any) -> None:  # any RouterEvent
         match event:
             case Started():
-                message.started.CopyFrom(_started(event))
+                _fill_started(message.started, event)
             case HopFailed():
-                message.hop_failed.CopyFrom(_hop_failed(event))
+                _fill_hop_failed(message.hop_failed, event)
             case Reset(from_index):
-                message.reset.CopyFrom(pb.Reset(from_index=from_index))
+                message.reset.from_index = from_index
             case Completed():
-                message.completed.CopyFrom(_completed(event))
+                _fill_completed(message.completed, event)
             case Failure():
-                message.failed.CopyFrom(_failure(event, self.last_seq - 1))
+                _fill_failure(message.failed, event, self.last_seq - 1)
             case _:
-                message.delta.CopyFrom(_delta(event))
-        return message
+                _fill_delta(message.delta, event)
 
 
-def _delta(delta: Delta) -> pb.PartDelta:
+def _fill_delta(wire: pb.PartDelta, delta: Delta) -> None:
+    wire.index = delta.index
     match delta:
-        case ReasoningDelta(index, text):
-            return pb.PartDelta(index=index, reasoning=text)
-        case ToolCallStart(index, call_id, name):
-            return pb.PartDelta(index=index, tool_call=pb.ToolCallStart(id=call_id, name=name))
-        case ToolArguments(index, fragment):
-            return pb.PartDelta(index=index, tool_arguments_json=fragment)
-        case SignatureDelta(index, signature):
-            return pb.PartDelta(index=index, signature=signature)
-        case RefusalDelta(index, text):
-            return pb.PartDelta(index=index, refusal=text)
-        case OpaqueDelta(index, Opaque(provider, kind, text)):
-            return pb.PartDelta(index=index, opaque=pb.Opaque(provider=provider, type=kind, json=text))
-        case TextDelta(index, text):
-            return pb.PartDelta(index=index, text=text)
+        case ReasoningDelta(_, text):
+            wire.reasoning = text
+        case ToolCallStart(_, call_id, name):
+            wire.tool_call.id, wire.tool_call.name = call_id, name
+        case ToolArguments(_, fragment):
+            wire.tool_arguments_json = fragment
+        case SignatureDelta(_, signature):
+            wire.signature = signature
+        case RefusalDelta(_, text):
+            wire.refusal = text
+        case OpaqueDelta(_, Opaque(provider, kind, text)):
+            wire.opaque.provider, wire.opaque.type, wire.opaque.json = provider, kind, text
+        case TextDelta(_, text):
+            wire.text = text
 
 
-def _started(event: Started) -> pb.Started:
-    return pb.Started(
-        model=model_ref(event.model),
-        decision_id=event.decision_id,
-        decision=decision_to(event.decision) if event.decision else None,
-        trace_id=event.trace_id,
-    )
+def _fill_started(wire: pb.Started, event: Started) -> None:
+    _fill_model(wire.model, event.model)
+    wire.decision_id = event.decision_id
+    wire.trace_id = event.trace_id
+    if event.decision:
+        fill_decision(wire.decision, event.decision)
 
 
-def _hop_failed(event: HopFailed) -> pb.HopFailed:
-    return pb.HopFailed(
-        model=model_ref(event.model),
-        error_class=event.error_class.value,  # type: ignore[arg-type]  # the numbers are the wire's
-        code=event.code,
-        message=event.message,
-        attempts=event.attempts,
-        elapsed=duration(event.elapsed_s),
-        retry_after=duration(event.retry_after_s),
-        next=model_ref(event.next) if event.next else None,
-    )
+def _fill_hop_failed(wire: pb.HopFailed, event: HopFailed) -> None:
+    _fill_model(wire.model, event.model)
+    wire.error_class = event.error_class.value  # type: ignore[assignment]  # the numbers are the wire's
+    wire.code = event.code
+    wire.message = event.message
+    wire.attempts = event.attempts
+    _fill_duration(wire.elapsed, event.elapsed_s)
+    _fill_duration(wire.retry_after, event.retry_after_s)
+    if event.next:
+        _fill_model(wire.next, event.next)
 
 
-def _completed(event: Completed) -> pb.Completed:
-    completed = pb.Completed(
-        model=model_ref(event.model),
-        finish_reason=event.finish_reason.value,  # type: ignore[arg-type]  # the numbers are the wire's
-        raw_finish_reason=event.raw_finish_reason,
-        usage=usage_to(event.usage),
-        cost=pb.Money(nano_usd=event.cost_nano_usd),
-        cost_estimated=event.cost_estimated,
-        attempts=[attempt_to(attempt) for attempt in event.attempts],
-        message=message_to(event.message),
-        provider_request_id=event.provider_request_id,
-        time_to_first_token=duration(event.time_to_first_token_s),
-        elapsed=duration(event.elapsed_s),
-        trace_id=event.trace_id,
-        total_usage=usage_to(event.total_usage),
-        cost_incomplete=event.cost_incomplete,
-    )
+def _fill_completed(wire: pb.Completed, event: Completed) -> None:
+    _fill_model(wire.model, event.model)
+    wire.finish_reason = event.finish_reason.value  # type: ignore[assignment]  # the numbers are the wire's
+    wire.raw_finish_reason = event.raw_finish_reason
+    _fill_usage(wire.usage, event.usage)
+    _fill_usage(wire.total_usage, event.total_usage)
+    wire.cost.nano_usd = event.cost_nano_usd
+    wire.cost_estimated = event.cost_estimated
+    wire.cost_incomplete = event.cost_incomplete
+    for attempt in event.attempts:
+        _fill_attempt(wire.attempts.add(), attempt)
+    fill_message(wire.message, event.message)
+    wire.provider_request_id = event.provider_request_id
+    _fill_duration(wire.time_to_first_token, event.time_to_first_token_s)
+    _fill_duration(wire.elapsed, event.elapsed_s)
+    wire.trace_id = event.trace_id
     if event.metadata:
-        completed.provider_metadata.update(_told(event.metadata, 0))
-    return completed
+        wire.provider_metadata.update(_told(event.metadata, 0))
 
 
 def _told(value: Any, depth: int) -> Any:  # any JSON
@@ -153,89 +152,111 @@ def _told(value: Any, depth: int) -> Any:  # any JSON
     return value
 
 
-def _failure(event: Failure, last_seq: int) -> pb.Failure:
-    return pb.Failure(
-        error_class=event.error_class.value if event.error_class else 0,  # type: ignore[arg-type]  # the wire's numbers
-        attempts=[attempt_to(attempt) for attempt in event.attempts],
-        last_seq=last_seq,
-        cost=pb.Money(nano_usd=event.cost_nano_usd),
-        cost_estimated=event.cost_estimated,
-        decision=decision_to(event.decision) if event.decision else None,
-        trace_id=event.trace_id,
-        reason=event.reason.value,
-        message=event.message,
-        total_usage=usage_to(event.total_usage),
-        cost_incomplete=event.cost_incomplete,
-    )
+def _fill_failure(wire: pb.Failure, event: Failure, last_seq: int) -> None:
+    if event.error_class:
+        wire.error_class = event.error_class.value  # type: ignore[assignment]  # the numbers are the wire's
+    for attempt in event.attempts:
+        _fill_attempt(wire.attempts.add(), attempt)
+    wire.last_seq = last_seq
+    wire.cost.nano_usd = event.cost_nano_usd
+    wire.cost_estimated = event.cost_estimated
+    wire.cost_incomplete = event.cost_incomplete
+    if event.decision:
+        fill_decision(wire.decision, event.decision)
+    wire.trace_id = event.trace_id
+    wire.reason = event.reason.value
+    wire.message = event.message
+    _fill_usage(wire.total_usage, event.total_usage)
 
 
 def decision_to(decision: Decision) -> pb.Decision:
     """Return a decision as the wire has it."""
-    weights = decision.weights
-    return pb.Decision(
-        decision_id=decision.decision_id,
-        selected=model_ref(decision.order[0].model.ref) if decision.order else None,
-        fallbacks=[model_ref(target.model.ref) for target in decision.order[1:]],
-        candidates=[
-            pb.Candidate(
-                model=model_ref(c.target.model.ref),
-                tier=c.target.tier,
-                score=c.score,
-                reasoning=c.reasoning,
-                reliability=c.reliability,
-                cost_efficiency=c.cost_efficiency,
-                speed=c.speed,
-                success_rate=c.success_rate,
-                estimated_cost=money(c.estimated_cost_nano_usd),
-                rejection=c.rejection.value if c.rejection else 0,  # type: ignore[arg-type]  # the wire's numbers
-                rejection_detail=c.rejection_detail,
-            )
-            for c in decision.candidates
-        ],
-        weights=pb.ScoreWeights(
-            reasoning=weights.reasoning, reliability=weights.reliability, cost=weights.cost, speed=weights.speed
-        ),
-        cost_optimization=decision.cost_optimization,
-        remaining_budget=money(decision.remaining_nano_usd),
-        config_version=decision.config_version,
-        session_affinity=decision.affinity_applied,
-        last_resort=decision.last_resort,
-    )
+    wire = pb.Decision()
+    fill_decision(wire, decision)
+    return wire
 
 
-def attempt_to(attempt: Attempt) -> pb.Attempt:
-    """Return an attempt as the wire has it."""
-    return pb.Attempt(
-        attempt_id=attempt.attempt_id,
-        model=model_ref(attempt.model),
-        hop=attempt.hop,
-        number=attempt.number,
-        error_class=attempt.error_class.value if attempt.error_class else 0,  # type: ignore[arg-type]  # wire's numbers
-        code=attempt.code,
-        http_status=attempt.http_status,
-        started_at=timestamp(attempt.started_at_s),
-        elapsed=duration(attempt.elapsed_s),
-        waited_before=duration(attempt.waited_before_s),
-        usage=usage_to(attempt.usage),
-        cost=money(attempt.cost_nano_usd),
-        cost_estimated=attempt.cost_estimated,
+def fill_decision(wire: pb.Decision, decision: Decision) -> None:
+    """Write a decision into the wire's message."""
+    wire.decision_id = decision.decision_id
+    if decision.order:
+        _fill_model(wire.selected, decision.order[0].model.ref)
+    for target in decision.order[1:]:
+        _fill_model(wire.fallbacks.add(), target.model.ref)
+    for candidate in decision.candidates:
+        _fill_candidate(wire.candidates.add(), candidate)
+    weights = wire.weights
+    weights.reasoning, weights.reliability = decision.weights.reasoning, decision.weights.reliability
+    weights.cost, weights.speed = decision.weights.cost, decision.weights.speed
+    wire.cost_optimization = decision.cost_optimization
+    if decision.remaining_nano_usd is not None:
+        wire.remaining_budget.nano_usd = decision.remaining_nano_usd
+    wire.config_version = decision.config_version
+    wire.session_affinity = decision.affinity_applied
+    wire.last_resort = decision.last_resort
+
+
+def _fill_candidate(wire: pb.Candidate, candidate: Candidate) -> None:
+    (target, wire.score, wire.reasoning, wire.reliability, wire.cost_efficiency, wire.speed, wire.success_rate) = (
+        candidate[:7]
     )
+    _fill_model(wire.model, target.model.ref)
+    wire.tier = target.tier
+    if candidate.estimated_cost_nano_usd is not None:
+        wire.estimated_cost.nano_usd = candidate.estimated_cost_nano_usd
+    if candidate.rejection:
+        wire.rejection = candidate.rejection.value  # type: ignore[assignment]  # the numbers are the wire's
+        wire.rejection_detail = candidate.rejection_detail
+
+
+def _fill_attempt(wire: pb.Attempt, attempt: Attempt) -> None:
+    wire.attempt_id = attempt.attempt_id
+    _fill_model(wire.model, attempt.model)
+    wire.hop, wire.number = attempt.hop, attempt.number
+    if attempt.error_class:
+        wire.error_class = attempt.error_class.value  # type: ignore[assignment]  # the numbers are the wire's
+    wire.code = attempt.code
+    wire.http_status = attempt.http_status
+    micros = round(attempt.started_at_s * 1e6)
+    started_at = wire.started_at
+    started_at.seconds, started_at.nanos = micros // 1_000_000, micros % 1_000_000 * 1000
+    _fill_duration(wire.elapsed, attempt.elapsed_s)
+    _fill_duration(wire.waited_before, attempt.waited_before_s)
+    _fill_usage(wire.usage, attempt.usage)
+    if attempt.cost_nano_usd is not None:
+        wire.cost.nano_usd = attempt.cost_nano_usd
+    wire.cost_estimated = attempt.cost_estimated
+
+
+def _fill_model(wire: pb.ModelRef, ref: ModelRef) -> None:
+    wire.id, wire.provider, wire.model = ref.id, ref.provider, ref.model
+
+
+def _fill_usage(wire: pb.Usage, usage: Usage) -> None:
+    """Write token counts; what was not reported stays unset."""
+    wire.SetInParent()
+    if usage.input_tokens is not None:
+        wire.input_tokens = usage.input_tokens
+    if usage.cache_read_tokens is not None:
+        wire.cache_read_tokens = usage.cache_read_tokens
+    if usage.cache_write_tokens is not None:
+        wire.cache_write_tokens = usage.cache_write_tokens
+    if usage.output_tokens is not None:
+        wire.output_tokens = usage.output_tokens
+    if usage.reasoning_tokens is not None:
+        wire.reasoning_tokens = usage.reasoning_tokens
+
+
+def _fill_duration(wire: Duration, seconds: float | None) -> None:
+    """Write a duration; None leaves it unset."""
+    if seconds is not None:
+        nanos = round(seconds * 1e9)
+        wire.seconds, wire.nanos = nanos // 1_000_000_000, nanos % 1_000_000_000
 
 
 def model_ref(ref: ModelRef) -> pb.ModelRef:
     """Return a model's name as the wire has it."""
     return pb.ModelRef(id=ref.id, provider=ref.provider, model=ref.model)
-
-
-def usage_to(usage: Usage) -> pb.Usage:
-    """Return token counts as the wire has them; what was not reported stays unset."""
-    return pb.Usage(
-        input_tokens=usage.input_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-    )
 
 
 def money(nano_usd: int | None) -> pb.Money | None:

@@ -25,7 +25,7 @@ from atlas_sidecar.core.errors import AtlasError, Reason
 from atlas_sidecar.runtime.events import Batch, Failure
 from atlas_sidecar.runtime.router import CallContext, Router
 from atlas_sidecar.server.health_reply import SidecarReport, health_to
-from atlas_sidecar.server.replies import EventWriter, decision_to
+from atlas_sidecar.server.replies import EventWriter, fill_decision
 from atlas_sidecar.server.requests import generate_from, select_from
 from atlas_sidecar.server.statuses import Ending
 
@@ -84,8 +84,9 @@ class RouterService(pb_grpc.RouterServicer):
                 self._admission.check_open()
                 requirements, need = select_from(request)
             made = self._router.select(requirements, need, _call_context(context))
-            record = to_json(made) if request.record else ""
-            return pb.SelectResponse(decision=decision_to(made.decision), decision_record_json=record)
+            answer = pb.SelectResponse(decision_record_json=to_json(made) if request.record else "")
+            fill_decision(answer.decision, made.decision)
+            return answer
         except AtlasError as error:
             await _end(context, Ending.of(error))
         except Exception:  # noqa: BLE001  # the server edge
