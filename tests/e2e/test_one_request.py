@@ -102,3 +102,18 @@ async def test_one_attempt_is_one_request(kind: str, world: tuple[Running, dict[
         assert len(upstream.requests) - before == expected, f"{name}: the SDK sent requests of its own"
         assert [attempt.number for attempt in heard.attempts] == list(range(1, expected + 1))
     assert sum(len(other.requests) for name, other in upstreams.items() if name != kind) == 0
+
+
+async def test_a_malformed_tool_call_of_groq_is_worth_one_more_request(
+    world: tuple[Running, dict[str, Upstream]],
+) -> None:
+    run, upstreams = world
+    failed = {"message": "no", "type": "invalid_request_error", "code": "tool_use_failed", "failed_generation": "<f"}
+    malformed = Answer.json({"error": failed}, 400)
+    only = asked(requirements=pb.Requirements(only_models=["groq-m"]))
+    for played, requests, ends in (([malformed, answer("groq")], 2, "completed"), ([malformed], 2, "failed")):
+        run.forget_evidence()
+        upstreams["groq"].answer(*played)
+        heard = await run.generate(only, 15)
+        assert (len(heard.attempts), heard.last.WhichOneof("event")) == (requests, ends)
+        assert "<f" not in str(heard.last)
