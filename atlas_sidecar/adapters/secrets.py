@@ -1,7 +1,8 @@
 """Keys from the configuration and from files that may change under us (a rotated Kubernetes secret).
 
 Rules kept here:
-- A key shows in no repr. A file is looked at (stat) at most once a second and read only when it changed.
+- A key shows in no repr. A file is looked at (stat, about a microsecond) whenever its key is asked for, so that the
+  next request has the new one, and read only when it changed.
 - A file that is gone, empty or unreadable for a moment keeps the last good key; before the first there is none.
 """
 
@@ -9,11 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from typing import Final
 
 _log: Final = logging.getLogger(__name__)
-_LOOK_EVERY_S: Final = 1.0
 _MAX_BYTES: Final = 64 * 1024
 
 
@@ -34,14 +33,12 @@ class FixedSecret:
 
 
 class FileSecret:
-    """A key in a file. `monotonic_s`: the clock."""
+    """A key in a file."""
 
-    __slots__ = ("_identity", "_look_at_s", "_monotonic_s", "_path", "_value", "_warned")
+    __slots__ = ("_identity", "_path", "_value", "_warned")
 
-    def __init__(self, path: str, monotonic_s: Callable[[], float]) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._monotonic_s = monotonic_s
-        self._look_at_s = float("-inf")
         self._identity: tuple[int, int, int, int] | None = None
         self._value: str | None = None
         self._warned = ""
@@ -51,10 +48,7 @@ class FileSecret:
 
     def __call__(self) -> str | None:
         """Return the key of now, None when the file never held one."""
-        now_s = self._monotonic_s()
-        if now_s >= self._look_at_s:
-            self._look_at_s = now_s + _LOOK_EVERY_S
-            self._look()
+        self._look()
         return self._value
 
     def _look(self) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from atlas_sidecar.adapters.budget_client import BudgetClientSettings, GrpcBudgetGateway
-from atlas_sidecar.adapters.clock import SystemClock
 from atlas_sidecar.adapters.price_process import Pair, PriceLookup
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.secrets import FileSecret, FixedSecret
@@ -54,8 +53,7 @@ class Built:
 class Builder:
     """Builds engines from configurations."""
 
-    def __init__(self, clock: SystemClock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._prices: dict[Pair, Price | None] = {}
 
     def engine(self, configuration: Configuration, before: Built | None = None) -> Built:
@@ -105,7 +103,7 @@ class Builder:
 
     def _key(self, source: KeySource) -> Callable[[], str | None]:
         if source.file:
-            return FileSecret(source.file, self._clock.monotonic_s)
+            return FileSecret(source.file)
         return FixedSecret(source.secret.get_secret_value() if source.secret else None)
 
 
@@ -158,12 +156,12 @@ def budget_settings(configuration: Configuration, sidecar_id: str) -> BudgetSett
     )
 
 
-def budget_gateway(configuration: Configuration, clock: SystemClock) -> GrpcBudgetGateway | None:
+def budget_gateway(configuration: Configuration) -> GrpcBudgetGateway | None:
     """Return the way to the budget service, None when this sidecar keeps the books alone."""
     budget = configuration.settings.budget
     if not budget.service:
         return None
-    token = FileSecret(budget.token_file, clock.monotonic_s) if budget.token_file else FixedSecret(None)
+    token = FileSecret(budget.token_file) if budget.token_file else FixedSecret(None)
     settings = BudgetClientSettings(target=budget.service, token=token)
     if budget.tls is not None:
         files = {"ca_file": budget.tls.ca_file, "cert_file": budget.tls.cert_file, "key_file": budget.tls.key_file}

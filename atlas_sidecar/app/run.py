@@ -16,5 +16,5 @@ __all__ = ["StartError", "run"]
 def run(configuration: Configuration, load: Callable[[], Configuration], announce: Callable[[str], None]) -> int:
     """Serve until a signal; return the exit status. Raises StartError."""
     clock = SystemClock()
-    telemetry.set_up_log(configuration, clock)
+    telemetry.set_up_log(configuration)
     return asyncio.run(serve(configuration, load, clock, announce))

@@ -79,7 +79,7 @@ class Sidecar:
         except ValueError as error:  # an extra that is not installed
             raise StartError(f"telemetry: {error}") from None
         self.telemetry = telemetry
-        gateway = budget_gateway(configuration, clock)
+        gateway = budget_gateway(configuration)
         log = DiskSpendLog(
             spend_log_directory(configuration, environ),
             sidecar_id=sidecar_id,
@@ -88,9 +88,7 @@ class Sidecar:
         )
         self.budget = Budget(budget_settings(configuration, sidecar_id), clock, log, gateway, boottime_s)
         self.health = Health(clock, (), {}, health_settings(configuration))
-        self.live = Live(
-            configuration, Builder(clock), self.health, lambda changed: telemetry_parts.set_up_log(changed, clock)
-        )
+        self.live = Live(configuration, Builder(), self.health, telemetry_parts.set_up_log)
         telemetry.watch(self.health.report, self.budget.health)
         self._admission = Admission(settings.limits.max_streams, settings.limits.max_in_flight_bytes)
         learning = Learning()

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
 
-def set_up_log(configuration: Configuration, clock: SystemClock) -> None:
+def set_up_log(configuration: Configuration) -> None:
     """Send every logger's lines to stderr, without the keys that are configured."""
-    configure_logging(configuration.settings.log_level, secrets=known_secrets(configuration, clock))
+    configure_logging(configuration.settings.log_level, secrets=known_secrets(configuration))
 
 
 def build(configuration: Configuration, clock: SystemClock, processors: Sequence[SpanProcessor] = ()) -> Telemetry:
@@ -37,11 +37,11 @@ def build(configuration: Configuration, clock: SystemClock, processors: Sequence
     )
 
 
-def known_secrets(configuration: Configuration, clock: SystemClock) -> Callable[[], list[str]]:
+def known_secrets(configuration: Configuration) -> Callable[[], list[str]]:
     """Return who knows the keys of now, those in files included."""
     fixed = [key.secret.get_secret_value() for key in configuration.keys.values() if key.secret is not None]
     paths = {key.file for key in configuration.keys.values() if key.file}
-    files = [FileSecret(path, clock.monotonic_s) for path in sorted(paths)]
+    files = [FileSecret(path) for path in sorted(paths)]
 
     def now() -> list[str]:
         return fixed + [key for file in files if (key := file())]

@@ -180,14 +180,12 @@ async def test_the_token_is_read_again_when_its_file_changes_and_never_shown(
     async with service(settings_of(tmp_path, token_file=str(tokens)), capsys) as address:
         async with grpc.aio.insecure_channel(address) as channel:
             await set_limit(channel, USD, "root-token")
-        now_s = [0.0]
-        settings = BudgetClientSettings(address, FileSecret(str(mine), lambda: now_s[0]))
+        settings = BudgetClientSettings(address, FileSecret(str(mine)))
         gateway = GrpcBudgetGateway(settings)
         with pytest.raises(GatewayError, match="UNAUTHENTICATED") as refused:
             await gateway.sync(call(), 5.0)
         assert refused.value.refused
         mine.write_text("right-token\n")
-        now_s[0] += 5.0
         await gateway.sync(call(), 5.0)
         with pytest.raises(GatewayError, match="PERMISSION_DENIED"):
             await gateway.sync(call(2, wants=(Want("w", "acme/other", 1, 1, 1.0),)), 5.0)

@@ -9,17 +9,9 @@ import pytest
 from atlas_sidecar.adapters.secrets import FileSecret, FixedSecret
 
 
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        self.now_s += 2.0  # every look is due
-        return self.now_s
-
-
 def test_a_key_shows_in_no_repr(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("CANARY")
-    secret = FileSecret(str(tmp_path / "key"), Clock())
+    secret = FileSecret(str(tmp_path / "key"))
     assert secret() == "CANARY"
     assert "CANARY" not in repr(secret) + repr(FixedSecret("CANARY"))
 
@@ -28,7 +20,7 @@ def test_a_rotated_key_is_read_again_and_the_change_is_logged_without_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "key").write_text("CANARY-old\n")
-    secret = FileSecret(str(tmp_path / "key"), Clock())
+    secret = FileSecret(str(tmp_path / "key"))
     assert secret() == "CANARY-old"
     with caplog.at_level(logging.INFO):
         (tmp_path / "new").write_text("CANARY-newer\n")
@@ -44,7 +36,7 @@ def test_the_symlink_swap_of_a_mounted_secret_is_seen(tmp_path: Path) -> None:
         (tmp_path / name / "key").write_text(name)
     (tmp_path / "..data").symlink_to("..1")
     (tmp_path / "key").symlink_to("..data/key")
-    secret = FileSecret(str(tmp_path / "key"), Clock())
+    secret = FileSecret(str(tmp_path / "key"))
     assert secret() == "..1"
     (tmp_path / "swap").symlink_to("..2")
     os.replace(tmp_path / "swap", tmp_path / "..data")
@@ -57,7 +49,7 @@ def test_a_file_that_is_broken_for_a_moment_keeps_the_last_key_and_warns_once(
 ) -> None:
     file = tmp_path / "key"
     file.write_text("good")
-    secret = FileSecret(str(file), Clock())
+    secret = FileSecret(str(file))
     assert secret() == "good"
     if broken == "gone":
         file.unlink()
@@ -68,18 +60,17 @@ def test_a_file_that_is_broken_for_a_moment_keeps_the_last_key_and_warns_once(
 
 
 def test_a_key_may_appear_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    secret = FileSecret(str(tmp_path / "key"), Clock())
+    secret = FileSecret(str(tmp_path / "key"))
     assert secret() is None
     assert "there is no key" in caplog.text
     (tmp_path / "key").write_text("now")
     assert secret() == "now"
 
 
-def test_the_file_is_looked_at_once_a_second_at_most(tmp_path: Path) -> None:
+def test_the_very_next_call_has_the_new_key(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("one")
-    moments = iter([0.0, 0.5, 0.9, 1.1])
-    secret = FileSecret(str(file), lambda: next(moments))
+    secret = FileSecret(str(file))
     assert secret() == "one"
     file.write_text("second")
-    assert [secret(), secret(), secret()] == ["one", "one", "second"]
+    assert secret() == "second"

@@ -204,17 +204,18 @@ async def test_no_request_meets_httpx_while_another_provider_is_importing_it(
     found = importlib.util.find_spec("httpx")
     assert found is not None
     assert found.origin is not None
-    slow = f"import time\ntime.sleep(0.5)\n__path__ = [{str(Path(found.origin).parent)!r}]\n"
+    slow = f"import time\ntime.sleep(0.5)\n__path__.append({str(Path(found.origin).parent)!r})\n"
     (tmp_path / "httpx").mkdir()
-    (tmp_path / "httpx" / "__init__.py").write_text(slow + Path(found.origin).read_text())
+    shutil.copy(found.origin, tmp_path / "httpx" / "rest.py")
+    (tmp_path / "httpx" / "__init__.py").write_text(slow + "from .rest import *\n")
     async with aclosing(make("openai", upstream.url)) as adapter:
         await adapter.open()
         for name in [name for name in sys.modules if name.partition(".")[0] == "httpx"]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.syspath_prepend(tmp_path)
         importing = asyncio.create_task(asyncio.to_thread(importlib.import_module, "httpx"))
-        while "httpx" not in sys.modules:
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        assert "httpx" in sys.modules
         upstream.answer(Answer.sse(*GOOD))
         got = await collect(adapter, call())
         await importing
