@@ -8,7 +8,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from atlas_api.v1 import router_pb2 as pb
 from atlas_sidecar.core.errors import AtlasError, FieldViolation, Reason
+from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import (
     Capability,
     Complexity,
@@ -250,8 +250,8 @@ def _options(wire: Mapping[str, str], problems: Problems) -> dict[str, Mapping[s
 
 def _json_object(text: str, field: str, problems: Problems) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse(text)
+    except ValueError:
         problems.add(field, "is no valid JSON")
         return {}
     if not isinstance(value, dict):

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from atlas_api.v1 import router_pb2 as pb
 from tests.adapters.replay import Answer, Upstream
 from tests.adapters.replay import serving as upstream_serving
 from tests.e2e.in_process import Heard, Running, asked, running
@@ -59,7 +60,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 def config(kind: str, url: str) -> str:
     return (
         f"providers: {{it: {{kind: {kind}, api_key: k-1, base_url: '{url}'}}}}\n"
-        "models: {m: {provider: it, context_window: 9000, max_output_tokens: 99, reasoning_score: 5, speed_score: 5, "
+        "models: {m: {provider: it, context_window: 90000, max_output_tokens: 99, reasoning_score: 5, speed_score: 5, "
         "price: {input: 1, output: 1, cache_read: 1, cache_write: 1}}}\n"
         "roles: {worker: {tiers: [[m]]}}\n"
         "fallback: {attempts_per_model: 1}\n"
@@ -133,3 +134,31 @@ async def test_headers_of_any_bytes_never_break_an_answer(kind: str, tmp_path: P
             got = await heard(sidecar, upstream, answer)
             assert got.last.WhichOneof("event") == ("completed" if status == 200 else "failed"), got
             assert got.reason in ("", "ALL_MODELS_FAILED")
+
+
+def conversation(text: str) -> pb.GenerateRequest:
+    """Return a request that holds this JSON wherever JSON may stand."""
+    call, result = pb.ToolCall(id="1", name="f", arguments_json=text), pb.ToolResult(call_id="1", name="f")
+    result.parts.append(pb.Part(text=text))
+    opaque = [pb.Opaque(provider=kind, type="server_tool_use", json=text) for kind in KINDS]
+    said = [pb.Part(text="t"), pb.Part(opaque=pb.Opaque(provider="anthropic", type="citations", json=f"[{text}]"))]
+    request = asked(provider_options_json={"it": text}, tools=[pb.Tool(name="f")])
+    request.messages.add(role=pb.ChatMessage.ROLE_ASSISTANT, parts=[*said, *(pb.Part(opaque=one) for one in opaque)])
+    request.messages.add(role=pb.ChatMessage.ROLE_ASSISTANT, parts=[pb.Part(tool_call=call)])
+    request.messages.add(role=pb.ChatMessage.ROLE_TOOL, parts=[pb.Part(tool_result=result)])
+    return request
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_half_characters_of_a_caller_are_sent_as_replaced_ones(
+    kind: str, tmp_path: Path, upstream: Upstream
+) -> None:
+    capable = config(kind, upstream.url).replace("price:", "capabilities: [tools], price:")
+    upstream.answer(Answer.sse(*SAYS[kind](1)))
+    async with running(capable, tmp_path) as sidecar:
+        got = await sidecar.generate(conversation(r'{"type": "object", "a": "cut \ud83d", "\udfff": {}}'))
+        assert got.code is grpc.StatusCode.OK, got
+        assert "cut" in upstream.requests[-1].body.decode()
+        for text in ("{" * 5000, '{"a":' * 900 + "1" + "}" * 900):
+            got = await sidecar.generate(conversation(text))
+            assert got.code in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)

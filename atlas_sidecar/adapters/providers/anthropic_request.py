@@ -10,7 +10,6 @@ Rules kept here:
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -23,6 +22,7 @@ from atlas_sidecar.adapters.providers.anthropic_rules import (
 )
 from atlas_sidecar.adapters.providers.anthropic_tools import closed_schema, tool_fields
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
+from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import (
     Blob,
     Capability,
@@ -74,7 +74,7 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
     if not begun:  # neither goes together with a prefill
         body.update(_thinking(call, body["messages"]))
     if request.response_format.json_schema and not begun:
-        schema = closed_schema(json.loads(request.response_format.json_schema))
+        schema = closed_schema(parse(request.response_format.json_schema))
         body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
     _limit_breakpoints(body)
     headers: dict[str, str] = {}
@@ -151,7 +151,7 @@ def _assistant_blocks(message: Message) -> list[dict[str, Any]]:
                 if kind != CITATIONS:
                     blocks.append(_cached(_block(raw), part))
                 elif blocks and blocks[-1]["type"] == "text":
-                    blocks[-1][CITATIONS] = json.loads(raw)
+                    blocks[-1][CITATIONS] = parse(raw)
             case _:
                 pass  # foreign reasoning and opaque parts; Claude's own turns hold no images or documents
     return blocks
@@ -257,7 +257,7 @@ def _cached(block: dict[str, Any], part: Part) -> dict[str, Any]:
 
 def _block(raw: str) -> dict[str, Any]:
     """Return an opaque part's content block. Raises ValueError when it is none."""
-    block = json.loads(raw)
+    block = parse(raw)
     if not isinstance(block, dict) or not isinstance(block.get("type"), str):
         raise ValueError("an opaque part is no content block")
     return block
@@ -278,7 +278,7 @@ def _id(identity: str) -> str:
 def _arguments(arguments_json: str) -> dict[str, Any]:
     """Return a call's arguments as the object that the API wants, also when they are no JSON object."""
     try:
-        value = json.loads(arguments_json) if arguments_json.strip() else {}
+        value = parse(arguments_json) if arguments_json.strip() else {}
     except ValueError:
         return {"arguments": arguments_json}
     return value if isinstance(value, dict) else {"arguments": value}

@@ -8,9 +8,9 @@ Rules kept here:
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
+from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import GenerateRequest, ToolCall, ToolMode
 
 
@@ -21,7 +21,7 @@ def tool_fields(request: GenerateRequest) -> dict[str, Any]:
         entry: dict[str, Any] = {"name": tool.name}
         if tool.description:
             entry["description"] = tool.description
-        schema = json.loads(tool.parameters_json_schema) if tool.parameters_json_schema else {}
+        schema = parse(tool.parameters_json_schema) if tool.parameters_json_schema else {}
         entry["input_schema"] = {"type": "object", "properties": {}, **schema} if "type" not in schema else schema
         tools.append(entry)
     if not tools:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from atlas_sidecar.adapters.providers.google_schema import reduced_schema
+from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import (
     Blob,
     Capability,
@@ -175,7 +176,7 @@ def _function_response(result: ToolResult, name: str) -> dict[str, Any]:
 def _response(text: str) -> dict[str, Any]:
     """Return a tool's text as the object that Gemini wants: itself when it is one, else under `result`."""
     try:
-        value = json.loads(text)
+        value = parse(text)
     except ValueError:
         return {"result": text}
     return value if isinstance(value, dict) else {"result": value}
@@ -183,14 +184,14 @@ def _response(text: str) -> dict[str, Any]:
 
 def _object(arguments_json: str) -> dict[str, Any]:
     try:
-        value = json.loads(arguments_json) if arguments_json.strip() else {}
+        value = parse(arguments_json) if arguments_json.strip() else {}
     except ValueError:
         return {"arguments": arguments_json}
     return value if isinstance(value, dict) else {"arguments": value}
 
 
 def _part(raw: str) -> dict[str, Any]:
-    part = json.loads(raw)
+    part = parse(raw)
     if not isinstance(part, dict):
         raise ValueError("an opaque part is no content part")
     return part
@@ -211,7 +212,7 @@ def _blob(blob: Blob) -> dict[str, Any]:
 def _declaration(tool: Any) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": tool.name, "description": tool.description}
     if tool.parameters_json_schema:
-        schema = reduced_schema(json.loads(tool.parameters_json_schema))
+        schema = reduced_schema(parse(tool.parameters_json_schema))
         if isinstance(schema, dict) and schema.get("properties"):
             entry["parametersJsonSchema"] = schema  # an object without properties is refused; none means none
     return entry
@@ -223,7 +224,7 @@ def _response_format(
     wanted = request.response_format
     if not (wanted.json_schema or wanted.json_object):
         return
-    schema = reduced_schema(json.loads(wanted.json_schema)) if wanted.json_schema else None
+    schema = reduced_schema(parse(wanted.json_schema)) if wanted.json_schema else None
     if with_tools:  # before Gemini 3, JSON output and functions exclude each other
         suffix = f" that fits this JSON schema: {json.dumps(schema)}" if schema else ""
         system.append({"text": f"When you do not call a function, answer with one JSON object{suffix}"})
