@@ -23,13 +23,20 @@ VOLATILE = {
     "attempt_id", "config_version", "decision_id", "elapsed", "last_seq", "provider_request_id", "rejection_detail",
     "started_at", "time_to_first_token", "trace_id", "uptime", "version", "waited_before",
 }  # fmt: skip
-LEARNED = {"budget", "in_flight", "models", "providers", "reliability", "remaining_budget", "score", "speed", "success_rate"}
-EVENTS = {"events": pb.GenerateEvent, "collect": pb.GenerateEvent, "select": pb.SelectResponse, "health": pb.HealthResponse}
+LEARNED = {
+    "budget", "in_flight", "models", "providers", "reliability", "remaining_budget", "score", "speed", "success_rate"
+}  # fmt: skip
+EVENTS = {
+    "events": pb.GenerateEvent,
+    "collect": pb.GenerateEvent,
+    "select": pb.SelectResponse,
+    "health": pb.HealthResponse,
+}
 LONG = 2000
 
 
 def normalise(scenario: Scenario, run: str, seen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what must be the same wherever the scenario runs; raises ValueError where it is no answer of the contract."""
+    """Return what must be the same wherever it runs; raises ValueError where it is no answer of the contract."""
     text = json.dumps(seen, ensure_ascii=False).replace(scenario.prefix(run), "")
     result: dict[str, Any] = json.loads(text)
     result.pop("message", None)
@@ -44,7 +51,7 @@ def normalise(scenario: Scenario, run: str, seen: Mapping[str, Any]) -> dict[str
 
 
 def differences(expected: Any, seen: Any, at: str = "") -> list[str]:
-    """Return where `seen` lacks what is expected: mappings may have more, lists may not, "*" is anything that is there."""
+    """Return where `seen` lacks what is expected: mappings may have more, lists may not, "*" is anything there."""
     if expected is None:
         return [] if seen in (None, "", {}) else [f"{at}: there should be none, not {seen!r}"]
     if expected == "*":

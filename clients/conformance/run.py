@@ -1,6 +1,6 @@
 """Runs every scenario in every language over every transport against one real sidecar, and prints the matrix.
 
-`python -m clients.conformance.run [LANGUAGE]...` from the repository's root; `make conformance` builds the runners first.
+`python -m clients.conformance.run [LANGUAGE]...` from the repository's root; `make conformance` builds the runners.
 A runner is a program: `RUNNER --target ADDRESS FILE` does what FILE says and prints what it saw (see README.md here).
 
 Rules kept here:

@@ -1,8 +1,8 @@
 """Reads the scenarios, and makes of them the sidecar's configuration and what a runner is given.
 
 Rules kept here:
-- A script is counted per model, and breakers, cooldowns and retry quotas are a provider's: so every run of every scenario
-  gets a role, models and providers of its own, named "sNN-RUN." and the scenario's name of them.
+- A script is counted per model, and breakers, cooldowns and retry quotas are a provider's: so every run of every
+  scenario gets a role, models and providers of its own, named "sNN-RUN." and the scenario's name of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ MODEL = {
 }
 PACE = {"time_to_first_token_s": 0.001, "tokens_per_s": 10_000}
 SIMULATED = ("text", "output_tokens", "tokens_per_s", "script")
-KEYS = {"name", "models", "request", "metadata", "timeout_ms", "patience_ms", "cancel_at", "read", "target", "keep", "expect"}
+KEYS = {
+    "name", "models", "request", "metadata", "timeout_ms", "patience_ms", "cancel_at", "read", "target", "keep",
+    "expect",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

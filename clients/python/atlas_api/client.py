@@ -1,7 +1,7 @@
 """A thin client of the sidecar: connect, read the stream as events, as text or as one message, and hear one error type.
 
-Everything else is the generated stub (`Router.stub`) and the messages of `atlas_api.v1.router_pb2`. `atlas_api.aio` is the
-same for asyncio.
+Everything else is the generated stub (`Router.stub`) and the messages of `atlas_api.v1.router_pb2`. `atlas_api.aio` is
+the same for asyncio.
 
 Rules kept here:
 - An answer is read once; leaving it early cancels the call.
@@ -115,8 +115,8 @@ class Answer:
     def text(self, on_reset: Callable[[], None] | None = None) -> Iterator[str]:
         """Yield the text as it comes; raises AtlasError.
 
-        With a policy that may start over (RESTART, CONTINUE), `on_reset` is called when all text so far is void; without
-        it TextWithdrawn is raised then. With BUFFER the whole text comes at once.
+        With a policy that may start over (RESTART, CONTINUE), `on_reset` is called when all text so far is void;
+        without it TextWithdrawn is raised then. With BUFFER the whole text comes at once.
         """
         said = False
         for event in self._events:

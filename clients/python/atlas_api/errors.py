@@ -1,8 +1,8 @@
 """What a call that ended without an answer says, as one exception; both clients raise it.
 
 Rules kept here:
-- Everything comes from the status, its google.rpc details and the `failed` event; nothing is guessed from texts, with one
-  exception: gRPC tells only in words that a request never left this process.
+- Everything comes from the status, its google.rpc details and the `failed` event; nothing is guessed from texts, with
+  one exception: gRPC tells only in words that a request never left this process.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _NEVER_LEFT = "failed to connect to all addresses"  # gRPC's words for: no conne
 class AtlasError(Exception):
     """A call that ended without an answer.
 
-    `code` is the gRPC status; `reason` is google.rpc.ErrorInfo's ("ALL_MODELS_FAILED", "BUDGET_EXHAUSTED", ...), and ""
-    where the sidecar was not reached; `retry_after_s` is the smallest wait that may help, seconds; `violations` are pairs
-    of a field's path and what is wrong with it; `failure` is the `failed` event, with every attempt, its class and cost.
+    `code` is the gRPC status; `reason` is google.rpc.ErrorInfo's ("ALL_MODELS_FAILED", "BUDGET_EXHAUSTED", ...), and
+    "" where the sidecar was not reached; `retry_after_s` is the smallest wait that may help, seconds; `violations` are
+    pairs of a field's path and what is wrong with it; `failure` is the `failed` event, with every attempt, its class
+    and cost.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, *, failure: pb.Failure | None = None) -> None:

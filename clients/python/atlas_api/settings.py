@@ -73,5 +73,3 @@ class Patience:
         pause_s = max(self._pause_s, error.retry_after_s or 0.0)
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         return pause_s if time.monotonic() + pause_s < self._ends_s else None
-
-

@@ -141,7 +141,9 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     arguments = parser.parse_args()
     steps = json.loads(arguments.file.read_text())
-    results = asyncio.run(all_async(steps, arguments.target)) if arguments.asyncio else all_sync(steps, arguments.target)
+    results = (
+        asyncio.run(all_async(steps, arguments.target)) if arguments.asyncio else all_sync(steps, arguments.target)
+    )
     json.dump(results, sys.stdout, ensure_ascii=False)
 
 
