@@ -33,6 +33,7 @@ from atlas_sidecar.ports import AttemptTrace, Clock, Provider
 from atlas_sidecar.runtime.answer import Answer
 from atlas_sidecar.runtime.budget import Budget
 from atlas_sidecar.runtime.health import Flight
+from atlas_sidecar.runtime.patience import Patience
 
 # Characters of an answer per token where the provider did not report its count (English prose is about four).
 CHARACTERS_PER_TOKEN = 4
@@ -84,6 +85,7 @@ class AttemptRun:
         self._started_s = tools.clock.monotonic_s()
         self._usage = Usage()
         self._head: Head | None = None
+        self._patience = Patience()
         self.first_content_s: float | None = None
         self.first_batch = False
         self._paused_s = 0.0  # how long a slow reader kept us; says nothing about the model
@@ -107,6 +109,7 @@ class AttemptRun:
             self.error = ProviderError(ErrorClass.CANCELLED, "the caller cancelled")
             raise
         finally:
+            self._patience.close()
             try:
                 await _close(upstream)
             finally:
@@ -120,13 +123,18 @@ class AttemptRun:
             limit_s = self._started_s + bounds.time_to_first_token_s
         else:
             limit_s = now_s + bounds.idle_s
+        patience = self._patience
+        patience.begin(max(0.0, min(limit_s, bounds.deadline_s) - now_s))
         try:
-            async with asyncio.timeout(max(0.0, min(limit_s, bounds.deadline_s) - now_s)):
-                return await anext(upstream)
+            return await anext(upstream)
         except StopAsyncIteration:
             return None
-        except TimeoutError:
-            raise self._timeout() from None
+        except asyncio.CancelledError:
+            if patience.was_cut():
+                raise self._timeout() from None
+            raise
+        finally:
+            patience.end()
 
     def _timeout(self) -> ProviderError:
         status = self._head.http_status if self._head else 0
