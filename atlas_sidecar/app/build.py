@@ -16,6 +16,7 @@ from atlas_sidecar.adapters.budget_client import BudgetClientSettings, GrpcBudge
 from atlas_sidecar.adapters.price_process import Pair, PriceLookup
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.secrets import FileSecret, FixedSecret
+from atlas_sidecar.app.places import reports_to_service
 from atlas_sidecar.config import Configuration, KeySource
 from atlas_sidecar.config import domain as values_of
 from atlas_sidecar.config.domain import nano_usd
@@ -159,7 +160,7 @@ def budget_settings(configuration: Configuration, sidecar_id: str) -> BudgetSett
 def budget_gateway(configuration: Configuration) -> GrpcBudgetGateway | None:
     """Return the way to the budget service, None when this sidecar keeps the books alone."""
     budget = configuration.settings.budget
-    if not budget.service:
+    if not reports_to_service(configuration):
         return None
     token = FileSecret(budget.token_file) if budget.token_file else FixedSecret(None)
     settings = BudgetClientSettings(target=budget.service, token=token)

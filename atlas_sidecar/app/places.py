@@ -1,7 +1,7 @@
-"""Where this sidecar keeps its books when the configuration does not say.
+"""Where this sidecar keeps its books, and whether it tells the budget service.
 
 Rules kept here:
-- Simulated money never meets real money: `--simulate` has books of its own.
+- Simulated money never meets real money: `--simulate` has books of its own, on disk and at the service.
 - Sidecars on one host do not share a log: the next free numbered directory is taken.
 """
 
@@ -21,17 +21,27 @@ from atlas_sidecar.config import Configuration
 
 _log: Final = logging.getLogger(__name__)
 _MAX_SIDECARS: Final = 256
+SIMULATED_ROOT: Final = "simulated"
 
 
-def spend_log_directory(configuration: Configuration, environ: Mapping[str, str]) -> Path:
-    """Return the directory of the spend log: the configured one, else a free one in the user's state directory."""
+def spend_log_directory(configuration: Configuration, environ: Mapping[str, str], below: str = "") -> Path:
+    """Return the directory of the spend log: the configured one, else a free one in the user's state directory; what
+    is simulated lies in one of its own, and `below` is one worker's within it.
+    """
     if configuration.settings.budget.spend_log:
-        return Path(configuration.settings.budget.spend_log)
+        directory = Path(configuration.settings.budget.spend_log)
+        return (directory / "simulated" if configuration.simulate else directory) / below
     node = re.sub(r"[^A-Za-z0-9._-]+", "_", configuration.settings.budget.node)
     name = f"simulated-{node}" if configuration.simulate else node
     base = _state_directory(environ)
-    numbered = (base / (name if number == 1 else f"{name}-{number}") for number in range(1, _MAX_SIDECARS))
-    return next((directory for directory in numbered if _is_free(directory)), base / name)
+    numbered = (base / (name if number == 1 else f"{name}-{number}") / below for number in range(1, _MAX_SIDECARS))
+    return next((directory for directory in numbered if _is_free(directory)), base / name / below)
+
+
+def reports_to_service(configuration: Configuration) -> bool:
+    """Whether spend goes to the budget service; simulated spend does only below a root `simulated`, as no real one."""
+    budget = configuration.settings.budget
+    return bool(budget.service) and (not configuration.simulate or budget.node.partition("/")[0] == SIMULATED_ROOT)
 
 
 def host_name() -> str:

@@ -26,7 +26,8 @@ from atlas_sidecar.app import check
 from atlas_sidecar.app import telemetry as telemetry_parts
 from atlas_sidecar.app.build import Builder, budget_gateway, budget_settings, health_settings
 from atlas_sidecar.app.live import Live
-from atlas_sidecar.app.places import host_name, spend_log_directory
+from atlas_sidecar.app.places import SIMULATED_ROOT, host_name, reports_to_service, spend_log_directory
+from atlas_sidecar.app.workers import Worker
 from atlas_sidecar.config import Configuration
 from atlas_sidecar.ports import SpendLogError
 from atlas_sidecar.runtime.budget import Budget
@@ -67,7 +68,9 @@ class Sidecar:
         environ: Mapping[str, str],
         clock: SystemClock,
         processors: Sequence[SpanProcessor] = (),
+        worker: Worker | None = None,
     ) -> None:
+        self._worker = worker.number if worker is not None else 0
         self._clock = clock
         self._started_s = clock.monotonic_s()
         settings = configuration.settings
@@ -81,7 +84,7 @@ class Sidecar:
         self.telemetry = telemetry
         gateway = budget_gateway(configuration)
         log = DiskSpendLog(
-            spend_log_directory(configuration, environ),
+            spend_log_directory(configuration, environ, self._worker),
             sidecar_id=sidecar_id,
             local=gateway is None,
             fsync_group=settings.budget.fsync == "group",
@@ -96,7 +99,7 @@ class Sidecar:
         tools = ChainTools(self.health, self.budget, learning, snapshots, clock)
         service = RouterService(Router(self.live.engine, tools, telemetry), self._admission, self.report)
         self._gate = Gate(service, self._admission, self.live.ready)
-        self.host = Host(_host_settings(configuration), self._gate, self._gate)
+        self.host = Host(_host_settings(configuration, shared=worker is not None), self._gate, self._gate)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> tuple[tuple[str, ...], str]:
@@ -162,24 +165,31 @@ class Sidecar:
             config_problem=self.live.problem,
             uptime_s=self._clock.monotonic_s() - self._started_s,
             in_flight=self._admission.in_flight,
+            worker=self._worker,
         )
 
 
-def _host_settings(configuration: Configuration) -> HostSettings:
+def _host_settings(configuration: Configuration, *, shared: bool) -> HostSettings:
     settings = configuration.settings
     files = check.tls_files(configuration)
-    return HostSettings(settings.listen, settings.health_listen, files, settings.limits.max_message_bytes)
+    return HostSettings(settings.listen, settings.health_listen, files, settings.limits.max_message_bytes, shared)
 
 
 async def serve(
-    configuration: Configuration, load: Callable[[], Configuration], clock: SystemClock, announce: Callable[[str], None]
+    configuration: Configuration,
+    load: Callable[[], Configuration],
+    clock: SystemClock,
+    announce: Callable[[str], None],
+    worker: Worker | None = None,
 ) -> int:
     """Serve until a signal; return the exit status. `announce` gets the line for stdout. Raises StartError."""
-    sidecar = Sidecar(configuration, os.environ, clock)
+    sidecar = Sidecar(configuration, os.environ, clock, worker=worker)
     stop, broken = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):  # at once: process 1 of a container ignores what it does not handle
         loop.add_signal_handler(number, _on_signal, stop)
+    if worker is not None:  # the supervisor holds the other end
+        loop.add_reader(sys.stdin, _on_orphaned, loop, stop)
     addresses, health_address = await sidecar.start()
     announce(f"serving on {', '.join(addresses)}")
     _log.info("serving on %s%s", ", ".join(addresses), f", health on {health_address}" if health_address else "")
@@ -208,12 +218,24 @@ def _on_signal(stop: asyncio.Event) -> None:
     stop.set()
 
 
+def _on_orphaned(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """End in order when the supervisor is gone: its end of our stdin is closed then."""
+    if not sys.stdin.buffer.raw.read(1):
+        loop.remove_reader(sys.stdin)
+        stop.set()
+
+
 def log_sources(configuration: Configuration) -> None:
     """Log where the configuration comes from, who serves, and what is missing."""
     who = "simulated providers answer, no key is used" if configuration.simulate else ", ".join(configuration.providers)
     _log.info("configuration %s from %s; providers: %s", configuration.version, configuration.source, who)
-    if configuration.simulate and configuration.settings.budget.service:
-        _log.warning("simulated costs are reported to the budget service %s", configuration.settings.budget.service)
+    budget = configuration.settings.budget
+    if budget.service and not reports_to_service(configuration):
+        _log.warning(
+            "simulated costs stay here: the budget service %s is not told of them; a node below the root %s would be",
+            budget.service,
+            SIMULATED_ROOT,
+        )
     for name, key in configuration.keys.items():
         if key.is_missing and not configuration.simulate:
             _log.warning("provider %s has no key (%s is not set): its models are passed over", name, key.origin)

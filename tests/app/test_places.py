@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas_sidecar.app.places import spend_log_directory
+from atlas_sidecar.app.places import reports_to_service, spend_log_directory
 from atlas_sidecar.config import Configuration, load
 
 
@@ -31,6 +31,30 @@ def test_each_node_has_a_directory_below_the_state_directory(tmp_path: Path) -> 
 def test_simulated_money_lies_apart(tmp_path: Path) -> None:
     directory = spend_log_directory(configuration(tmp_path, simulate=True), {"HOME": str(tmp_path)})
     assert directory.name == "simulated-default"
+
+
+def test_simulated_money_lies_apart_below_a_configured_directory_too(tmp_path: Path) -> None:
+    wanted = configuration(tmp_path, "budget: {spend_log: /var/lib/atlas}\n", simulate=True)
+    assert spend_log_directory(wanted, {}) == Path("/var/lib/atlas/simulated")
+
+
+@pytest.mark.parametrize(
+    ("node", "simulate", "told"),
+    [
+        ("acme/search", False, True),
+        ("acme/search", True, False),
+        ("default", True, False),
+        ("simulated", True, True),
+        ("simulated/search", True, True),
+        ("simulatedly", True, False),
+    ],
+)
+def test_simulated_costs_reach_the_service_below_a_root_of_their_own_only(
+    tmp_path: Path, node: str, simulate: bool, told: bool
+) -> None:
+    text = f'budget: {{node: {node}, service: "127.0.0.1:9"}}\n'
+    wanted = configuration(tmp_path, text, simulate=simulate)
+    assert reports_to_service(wanted) is told
 
 
 def test_a_directory_that_another_sidecar_holds_is_passed_over(tmp_path: Path) -> None:

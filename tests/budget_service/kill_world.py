@@ -1,14 +1,20 @@
-"""Real sidecar processes, the real budget service, and an upstream that counts: everything in it can be killed."""
+"""Real sidecar processes and an upstream that counts: everything in it can be killed, every line can be cut.
+
+Every request names itself in its prompt and in `request_id`, so that what the upstream charged and what the ledger
+holds can be compared request by request, also where neither heard the other's last word.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import random
+import re
 import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -16,7 +22,8 @@ from atlas_api.v1 import router_pb2 as router
 from atlas_api.v1.router_pb2_grpc import RouterStub
 
 INPUT_PRICE, OUTPUT_PRICE = 1000, 4000  # nano-USD per token: 1 and 4 USD per million
-INPUT_TOKENS, OUTPUT_CAP = 5, 60
+INPUT_TOKENS, OUTPUT_CAP = 5, 60  # below what sidecars estimate: their reserve is a true cap
+CALL = re.compile(rb"call-\d+-\d+")
 USER = router.ChatMessage.Role.ROLE_USER
 CONFIG = """
 listen: ["127.0.0.1:{port}"]
@@ -34,10 +41,14 @@ budget: {{node: acme/team{team}, service: "127.0.0.1:{service}", sidecar_id: "si
 
 @dataclass
 class Upstream:
-    """An OpenAI-compatible server: what it was asked, what each answer cost, and which answers were told whole."""
+    """An OpenAI-compatible server: which request asked, what each answer cost, and which answers were told whole.
+
+    It charges for an answer from the moment it was asked, whatever becomes of the connection.
+    """
 
     chance: random.Random
     cost: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, str] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     port: int = 0
 
@@ -51,11 +62,11 @@ class Upstream:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                 length = next((int(x.split(":")[1]) for x in head.splitlines() if x.startswith("content-length:")), 0)
-                await reader.readexactly(length)
+                asked = CALL.search(await reader.readexactly(length))
                 if head.startswith("get"):
                     body = b'{"object": "list", "data": []}'
                     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + _length(body) + body)
-                elif not await self._answer(writer):
+                elif not await self._answer(writer, asked.group().decode() if asked else ""):
                     return
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -63,9 +74,10 @@ class Upstream:
         finally:
             writer.close()
 
-    async def _answer(self, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, writer: asyncio.StreamWriter, call: str) -> bool:
         """Stream an answer; False when it was cut on purpose."""
         number = f"req-{len(self.cost)}"
+        self.asked[number] = call
         cut = self.chance.random() < 0.04
         tokens = 3 if cut else self.chance.randint(5, OUTPUT_CAP)
         self.cost[number] = INPUT_TOKENS * INPUT_PRICE + tokens * OUTPUT_PRICE
@@ -108,7 +120,10 @@ class SidecarProcess:
     kills: int = 0
     process: asyncio.subprocess.Process | None = None
     answered: int = 0
-    refused: int = 0
+    failed: int = 0
+    exhausted: int = 0
+    calls: int = 0
+    heard: dict[str, int] = field(default_factory=dict)  # what callers were told of attempts, and what each cost
 
     def configure(self, upstream: int, service: int) -> None:
         text = CONFIG.format(
@@ -139,16 +154,29 @@ class SidecarProcess:
         """Call Generate over and over, as an agent would, whatever comes back."""
         loop = asyncio.get_running_loop()
         options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200)]
-        request = router.GenerateRequest(
-            messages=[router.ChatMessage(role=USER, parts=[router.Part(text="Say a word.")])]
-        )
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options) as channel:
             stub = RouterStub(channel)
             while loop.time() < until_s:
+                self.calls += 1
                 try:
-                    async for _ in stub.Generate(request, timeout=10):
-                        pass
+                    await self._call(stub, f"call-{self.number}-{self.calls}")
                     self.answered += 1
-                except grpc.aio.AioRpcError:
-                    self.refused += 1
+                except grpc.aio.AioRpcError as error:
+                    self.failed += 1
+                    self.exhausted += error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
                     await asyncio.sleep(0.05)
+
+    async def _call(self, stub: Any, name: str) -> None:
+        said = router.ChatMessage(role=USER, parts=[router.Part(text=f"Say a word. {name}")])
+        async for event in stub.Generate(router.GenerateRequest(messages=[said], request_id=name), timeout=10):
+            for end in (event.completed, event.failed):
+                for attempt in end.attempts:
+                    self.heard[attempt.attempt_id] = attempt.cost.nano_usd
+
+    async def unreported(self) -> int:
+        """How many facts wait for the ledger, as its Health says."""
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            said: Any = RouterStub(channel)
+            health = await said.Health(router.HealthRequest(), timeout=5, wait_for_ready=True)
+        count: int = health.budget.unreported_facts
+        return count

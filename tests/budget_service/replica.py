@@ -29,7 +29,7 @@ class Replica:
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), 30)
+        line = await asyncio.wait_for(self.process.stdout.readline(), 60)
         assert line.startswith(b"serving on"), line
 
     async def kill(self, number: int = signal.SIGKILL) -> None:
