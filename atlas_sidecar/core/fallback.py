@@ -5,7 +5,8 @@ plan, history, time and jitter always give the same step. Rules kept here (ROUTI
 - Each class has one action (ACTION). Temporary: the same model with exponential backoff and full jitter
   (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). The others: the next model at once,
   or the end.
-- Models come in the decision's order; each is checked for feasibility right before it is asked, or skipped.
+- Models come in the decision's order; each is checked for feasibility right before it is asked, or skipped. Before
+  it is asked again, what is left of the money must still pay for it.
 - When no model is left, the last resort: a model that only asked us to wait, or broke, is asked again while it has
   attempts left; one that was passed over only for its health is asked after all. A silent one is not asked again.
 - No wait passes the deadline; where one would, the step is the next model or the end.
@@ -173,8 +174,10 @@ def next_step(plan: Plan, history: History, now_s: float, jitter: float, feasibl
         return end
     if now_s >= plan.deadline_s:
         return Fail(Reason.DEADLINE, ErrorClass.DEADLINE, "the deadline passed before a model answered")
-    if last is not None and history[-1] is last and (again := _same_again(plan, history, last, now_s, jitter)):
-        return again
+    if last is not None and history[-1] is last:
+        again = _same_again(plan, history, last, now_s, jitter)
+        if again is not None and not _too_dear(feasible(last.target)):
+            return again
     hops = last.hop if last else 0
     if hops < plan.max_hops:
         seen = {event.target.model.ref.id for event in history}
@@ -307,7 +310,7 @@ def _second_chances(
             until_s = verdict.until_s if verdict and verdict.rejection is Rejection.RATE_LIMITED else now_s
             yield until_s, "retry_after", _try_next(plan, target, failures) if hops < plan.max_hops else None
     for model_id, f in latest.items():
-        if f.error_class not in WORTH_WAITING_FOR or _had_its_retry(history, f):
+        if f.error_class not in WORTH_WAITING_FOR or _had_its_retry(history, f) or _too_dear(feasible(f.target)):
             continue
         asked = _asked(history, f.target)
         wait_s = f.retry_after_s if f.retry_after_s is not None else backoff_s(plan, asked, jitter)
@@ -319,6 +322,11 @@ def _second_chances(
             elif hops < plan.max_hops:
                 attempt = _try_next(plan, f.target, failures)
         yield f.ended_at_s + wait_s, why, attempt
+
+
+def _too_dear(verdict: Verdict | None) -> bool:
+    """Return whether what is left of the money does not pay for another request; nothing else forbids a repeat."""
+    return verdict is not None and verdict.rejection in (Rejection.BUDGET, Rejection.NO_PRICE)
 
 
 def _failure(history: History, failures: list[Failed], helps_s: float | None) -> Fail:

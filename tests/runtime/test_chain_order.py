@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from atlas_sidecar.core.errors import ErrorClass, Reason
-from atlas_sidecar.core.types import FinishReason, Limits, Requirements, TextDelta
+from atlas_sidecar.core.errors import ErrorClass, ProviderError, Reason
+from atlas_sidecar.core.leases import Hold, Reservation
+from atlas_sidecar.core.money import Price
+from atlas_sidecar.core.types import FinishReason, Limits, Requirements, StreamPolicy, TextDelta
 from atlas_sidecar.runtime.engine import FallbackSettings, Timeouts
 from atlas_sidecar.runtime.events import HopFailed
 from atlas_sidecar.runtime.router import CallContext
 from tests.runtime.rig import ask, completed, failed, model, names, rig
-from tests.runtime.test_chain_content import HEAD, Script, done, scripted
+from tests.runtime.test_chain_content import CUT, HEAD, Script, done, scripted
 
 DOWN = [{"status": 503, "times": 99}]
 
@@ -99,3 +101,57 @@ async def test_a_limited_model_is_passed_over_until_its_time_and_comes_back(tmp_
     assert last.limited_until_s > 0
     await asyncio.sleep(0.35)
     assert completed(await r.generate(ask())).model.id == "a"
+
+
+async def test_the_cost_cap_is_the_whole_chains(tmp_path: Path) -> None:
+    dear = Price(1_000_000_000, 2_000_000_000_000)  # 2 USD a thousand tokens of output
+    models = [model("a", "a", 9.0, price=dear), model("b", "b", 8.0, price=dear)]
+    first, second = Script([HEAD, TextDelta(0, "x" * 400), CUT]), Script([HEAD, TextDelta(0, "yes"), done()])
+    r = await rig(tmp_path, {"a": ["ok"], "b": ["ok"]}, models=models)
+    assert isinstance(r.engine.providers, dict)
+    r.engine.providers.update({"a": first, "b": second})
+    cap = 210_000_000  # about 105 tokens; the first hop says 100 before it breaks
+    limits = Limits(max_cost_nano_usd=cap, max_output_tokens=100)
+    end = failed(await r.generate(ask(policy=StreamPolicy.RESTART, limits=limits)))
+    assert second.calls == [], "what is left does not pay for its answer"
+    assert 200_000_000 <= end.cost_nano_usd <= cap
+
+
+async def test_hop_failed_is_told_while_the_next_model_is_still_silent(tmp_path: Path) -> None:
+    slow = Script([0.5, HEAD, TextDelta(0, "yes"), done()])
+    r = await scripted(tmp_path, Script([ProviderError(ErrorClass.OVERLOADED, "no", http_status=503)]), slow)
+    told_s: dict[str, float] = {}
+    began_s = r.clock.monotonic_s()
+    async for batch in r.router.generate(ask(), r.context):
+        for event in batch.events:
+            told_s.setdefault(type(event).__name__, r.clock.monotonic_s() - began_s)
+    assert told_s["HopFailed"] < 0.4 < told_s["Started"]
+
+
+async def test_a_call_without_a_deadline_ends_at_the_configured_total(tmp_path: Path) -> None:
+    r = await rig(tmp_path, {"a": [{"silent": True}], "b": ["ok"]}, timeouts=Timeouts(total_s=0.3))
+    end = failed(await r.generate(ask()))
+    assert (end.reason, [a.error_class for a in end.attempts]) == (Reason.DEADLINE, [ErrorClass.DEADLINE])
+
+
+async def test_an_attempt_says_how_long_was_waited_before_it(tmp_path: Path) -> None:
+    r = await rig(tmp_path, {"a": [{"status": 500}, {"status": 500}, "ok"]})
+    attempts = completed(await r.generate(ask())).attempts
+    assert attempts[0].waited_before_s == 0
+    assert all(attempt.waited_before_s > 0 for attempt in attempts[1:])
+    assert attempts[1].started_at_s > attempts[0].started_at_s
+
+
+async def test_a_budget_that_does_not_answer_ends_with_the_deadline_and_holds_nothing(tmp_path: Path) -> None:
+    r = await rig(tmp_path, {"a": ["ok"]})
+
+    async def never(hold: Hold) -> Reservation:
+        await asyncio.sleep(60)
+        raise AssertionError(hold)
+
+    r.budget.reserve = never  # type: ignore[method-assign]  # a budget service that hangs
+    r.context = CallContext({}, time_left_s=0.3)
+    began_s = r.clock.monotonic_s()
+    end = failed(await r.generate(ask()))
+    assert r.clock.monotonic_s() - began_s < 0.3
+    assert (end.reason, end.attempts) == (Reason.DEADLINE, ())
