@@ -15,7 +15,9 @@ from typing import Final, TypeAlias
 Path: TypeAlias = tuple[str | int, ...]
 
 _SECRET_KEYS: Final = frozenset({"api_key", "api_key_env", "headers", "token"})
-_SECRET_LOOK: Final = re.compile(r"(sk-|sk_|gsk_|AIza|AQ\.|xai-|key-|Bearer )\S{6,}|[A-Za-z0-9_\-+/=.]{32,}|//[^/]*@")
+_SECRET_LOOK: Final = re.compile(
+    r"(sk-|sk_|gsk_|AIza|AQ\.|xai-|key-|Bearer )\S{6,}|[A-Za-z0-9_\-+/=.]{32,}|//[^/]*@|//.*[?&]\S*="
+)
 _MAX_SHOWN: Final = 60
 
 
@@ -51,7 +53,8 @@ def dotted(path: Path) -> str:
 
 def shown(value: object, path: Path = ()) -> str:
     """Show a given value, shortened; what is a secret, or looks like one, is never shown."""
-    if any(part in _SECRET_KEYS for part in path):
+    instead = len(path) == 2 and path[0] == "providers"  # a key in the place of a provider's settings
+    if instead or any(part in _SECRET_KEYS for part in path):
         return "(not shown)"
     if isinstance(value, dict):
         return "a mapping"

@@ -5,6 +5,7 @@ Every rule is a function of the whole settings that yields (path, message); noth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
@@ -17,6 +18,7 @@ from atlas_sidecar.config.settings import Settings
 
 Found: TypeAlias = Iterator[tuple[Path, str]]
 _STEPS: Final = ("status", "cut_after", "stall_after", "silent", "tool_call")
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, token
 _FORBIDDEN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 
@@ -44,10 +46,13 @@ def _listeners(settings: Settings) -> Found:
         if text in taken and (address.is_unix or address.port):
             yield path, f"'{text}' is used twice"
         taken[text] = path
-        if path[0] == "listen" and not address.is_loopback and settings.tls is None and not settings.insecure:
+        if path[0] != "listen" or address.is_loopback or settings.insecure:
+            continue
+        if settings.tls is None or settings.tls.client_ca_file is None:
+            missing = "is not protected" if settings.tls is None else "anybody may call, without a client_ca_file"
             yield (
                 path,
-                f"'{text}' can be reached from other hosts and is not protected: use 127.0.0.1 or unix:/PATH, "
+                f"'{text}' can be reached from other hosts and {missing}: use 127.0.0.1 or unix:/PATH, "
                 "or give `tls: {cert_file, key_file, client_ca_file}`, or say `insecure: true`",
             )
 
@@ -66,8 +71,8 @@ def _providers(settings: Settings) -> Found:
         yield from _credentials(path, entry)
         yield from _only_for(path, entry, kind)
         for header in entry.headers:
-            if header.lower() in _FORBIDDEN_HEADERS or not header.isascii() or not header or " " in header:
-                yield (*path, "headers", header), f"'{header}' cannot be set as a header"
+            if header.lower() in _FORBIDDEN_HEADERS or not _HEADER_NAME.fullmatch(header):
+                yield (*path, "headers", header), f"{header!r} cannot be set as a header"
             elif not entry.headers[header].isprintable() or not entry.headers[header].isascii():
                 yield (*path, "headers", header), "has a value that is no line of printable ASCII"
 
