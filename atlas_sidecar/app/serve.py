@@ -84,7 +84,7 @@ class Sidecar:
         self.telemetry = telemetry
         gateway = budget_gateway(configuration)
         log = DiskSpendLog(
-            spend_log_directory(configuration, environ, self._worker),
+            spend_log_directory(configuration, environ, f"worker-{worker.number}" if worker is not None else ""),
             sidecar_id=sidecar_id,
             local=gateway is None,
             fsync_group=settings.budget.fsync == "group",
@@ -220,7 +220,7 @@ def _on_signal(stop: asyncio.Event) -> None:
 
 def _on_orphaned(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """End in order when the supervisor is gone: its end of our stdin is closed then."""
-    if not sys.stdin.buffer.raw.read(1):
+    if not os.read(sys.stdin.fileno(), 1):
         loop.remove_reader(sys.stdin)
         stop.set()
 

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 from atlas_sidecar import __version__
 from atlas_sidecar.cli import budget_options
 
+_MAX_WORKERS: Final = 64
 _DEFAULT_TARGET: Final = "127.0.0.1:50051"
 _BUDGET_TARGET: Final = "127.0.0.1:50061"
 _EXAMPLES: Final = """\
@@ -100,7 +101,17 @@ def _serve(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = _add(commands, "serve", "serve the Router, until SIGTERM or Ctrl-C", _lazily("serving", "serve"), _SERVE)
     command.add_argument("--config", metavar="FILE", help="YAML; default: ATLAS_CONFIG, else the environment alone")
     command.add_argument("--simulate", action="store_true", help="answer for every provider itself: no key, no cost")
+    helps = "processes that share the TCP ports, for more than one core; each its own books and limits"
+    command.add_argument("--workers", type=_count_of_workers, default=1, metavar="N", help=helps)
+    command.add_argument("--worker", default="", help=argparse.SUPPRESS)  # K/N: what the supervisor tells a worker
     _add(commands, "demo", "show the main job end to end, without any key", _lazily("demo", "run"))
+
+
+def _count_of_workers(text: str) -> int:
+    count = int(text) if text.isdecimal() else 0
+    if not 1 <= count <= _MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {_MAX_WORKERS}")
+    return count
 
 
 _SERVE: Final = """\

@@ -8,6 +8,7 @@ import os
 import sys
 
 from atlas_sidecar.app import check, run
+from atlas_sidecar.app.workers import Worker
 from atlas_sidecar.cli.client import WRONG_USAGE
 from atlas_sidecar.cli.text import Style, note, say, table
 from atlas_sidecar.config import ConfigError, Configuration, Problem, load
@@ -15,6 +16,7 @@ from atlas_sidecar.config import ConfigError, Configuration, Problem, load
 
 def serve(arguments: argparse.Namespace) -> int:
     """Serve until a signal; return the exit status."""
+    worker = Worker(*map(int, arguments.worker.split("/"))) if arguments.worker else None
 
     def load_again() -> Configuration:
         return load(arguments.config, os.environ, simulate=arguments.simulate)
@@ -24,10 +26,20 @@ def serve(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         return tell_mistakes(error)
     try:
-        return run.run(configuration, load_again, announce=say)
+        if arguments.workers > 1:
+            return run.run_workers(configuration, _again(arguments), arguments.workers, announce=say)
+        return run.run(configuration, load_again, announce=say, worker=worker)
     except run.StartError as error:
         note(Style(sys.stderr)(f"cannot start: {error}", "red"))
         return error.status
+
+
+def _again(arguments: argparse.Namespace) -> list[str]:
+    """Return the command of a worker: this one, without the number of workers."""
+    command = [sys.executable, "-m", "atlas_sidecar", "serve"]
+    if arguments.config:
+        command += ["--config", arguments.config]
+    return [*command, "--simulate"] if arguments.simulate else command
 
 
 def tell_mistakes(error: ConfigError) -> int:

@@ -12,7 +12,7 @@ from atlas_sidecar.server.replies import duration, model_ref, money, timestamp
 
 
 class SidecarReport(NamedTuple):
-    """Everything that Health says. `uptime_s` in seconds."""
+    """Everything that Health says. `uptime_s` in seconds; `worker` from 1, 0 = there is one process only."""
 
     serving: Serving
     providers: Sequence[ProviderReport]
@@ -23,6 +23,7 @@ class SidecarReport(NamedTuple):
     uptime_s: float
     in_flight: int
     config_problem: str = ""
+    worker: int = 0
 
 
 def health_to(report: SidecarReport) -> pb.HealthResponse:
@@ -37,6 +38,7 @@ def health_to(report: SidecarReport) -> pb.HealthResponse:
         uptime=duration(report.uptime_s),
         in_flight=report.in_flight,
         config_problem=report.config_problem,
+        worker=report.worker,
     )
 
 

@@ -1,8 +1,8 @@
 """Hosts the Router service: its listeners, grpc.health.v1, reflection, and an orderly end.
 
 Rules kept here:
-- An address that another server holds is refused: ports are not shared, and a socket file is removed only when nobody
-  answers behind it.
+- An address that another server holds is refused: ports are shared among the workers of one sidecar only, and a socket
+  file is removed only when nobody answers behind it.
 - A Unix socket is open to its owner and group (umask 007), so that a pod's fsGroup can connect.
 - Draining: health says NOT_SERVING first; new calls are refused with DRAINING; those in flight finish within the grace.
 """
@@ -52,12 +52,16 @@ class Drainable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """Where and how to listen. Addresses: "HOST:PORT" or "unix:/PATH"; `health_listen` "" = none."""
+    """Where and how to listen. Addresses: "HOST:PORT" or "unix:/PATH"; `health_listen` "" = none.
+
+    `shared`: the TCP ports belong to several workers, among whom the kernel deals the connections.
+    """
 
     listen: tuple[str, ...]
     health_listen: str = ""
     tls: TlsFiles | None = None
     max_message_bytes: int = 33_554_432
+    shared: bool = False
 
 
 class Host:
@@ -108,7 +112,8 @@ class Host:
             options=[
                 ("grpc.max_receive_message_length", size),
                 ("grpc.max_send_message_length", size),
-                ("grpc.so_reuseport", 0),  # else a second sidecar would silently take half of the calls
+                # Not shared, or else a second sidecar would silently take half of the calls.
+                ("grpc.so_reuseport", int(self._settings.shared)),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ]
@@ -124,7 +129,7 @@ class Host:
     async def _start_health(self) -> str:
         if not self._settings.health_listen:
             return ""
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=[("grpc.so_reuseport", int(self._settings.shared))])
         self._servers.append(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         address = _bind_tcp(server, self._settings.health_listen, None)

@@ -3679,6 +3679,7 @@ type HealthResponse struct {
 	ConfigVersion string                 `protobuf:"bytes,6,opt,name=config_version,json=configVersion,proto3" json:"config_version,omitempty"`
 	Uptime        *durationpb.Duration   `protobuf:"bytes,7,opt,name=uptime,proto3" json:"uptime,omitempty"`
 	InFlight      int32                  `protobuf:"varint,8,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	Worker        int32                  `protobuf:"varint,10,opt,name=worker,proto3" json:"worker,omitempty"`                                  // which of `serve --workers N` answers, from 1; 0 = there is one process only
 	ConfigProblem string                 `protobuf:"bytes,9,opt,name=config_problem,json=configProblem,proto3" json:"config_problem,omitempty"` // why the changed configuration file is refused and the old one kept; empty = it is in use
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3766,6 +3767,13 @@ func (x *HealthResponse) GetUptime() *durationpb.Duration {
 func (x *HealthResponse) GetInFlight() int32 {
 	if x != nil {
 		return x.InFlight
+	}
+	return 0
+}
+
+func (x *HealthResponse) GetWorker() int32 {
+	if x != nil {
+		return x.Worker
 	}
 	return 0
 }
@@ -4530,7 +4538,7 @@ const file_atlas_api_v1_router_proto_rawDesc = "" +
 	" \x01(\v2\x13.atlas_api.v1.UsageR\n" +
 	"totalUsage\x12'\n" +
 	"\x0fcost_incomplete\x18\v \x01(\bR\x0ecostIncomplete\"\x0f\n" +
-	"\rHealthRequest\"\x8b\x04\n" +
+	"\rHealthRequest\"\xa3\x04\n" +
 	"\x0eHealthResponse\x12;\n" +
 	"\x06status\x18\x01 \x01(\x0e2#.atlas_api.v1.HealthResponse.StatusR\x06status\x12:\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1c.atlas_api.v1.ProviderHealthR\tproviders\x121\n" +
@@ -4539,7 +4547,9 @@ const file_atlas_api_v1_router_proto_rawDesc = "" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12%\n" +
 	"\x0econfig_version\x18\x06 \x01(\tR\rconfigVersion\x121\n" +
 	"\x06uptime\x18\a \x01(\v2\x19.google.protobuf.DurationR\x06uptime\x12\x1b\n" +
-	"\tin_flight\x18\b \x01(\x05R\binFlight\x12%\n" +
+	"\tin_flight\x18\b \x01(\x05R\binFlight\x12\x16\n" +
+	"\x06worker\x18\n" +
+	" \x01(\x05R\x06worker\x12%\n" +
 	"\x0econfig_problem\x18\t \x01(\tR\rconfigProblem\"a\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n" +

@@ -1666,12 +1666,15 @@ class HealthResponse(_message.Message):
     CONFIG_VERSION_FIELD_NUMBER: _builtins.int
     UPTIME_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
     CONFIG_PROBLEM_FIELD_NUMBER: _builtins.int
     status: Global___HealthResponse.Status.ValueType
     """DEGRADED = some role has lost its primary tier"""
     version: _builtins.str
     config_version: _builtins.str
     in_flight: _builtins.int
+    worker: _builtins.int
+    """which of `serve --workers N` answers, from 1; 0 = there is one process only"""
     config_problem: _builtins.str
     """why the changed configuration file is refused and the old one kept; empty = it is in use"""
     @_builtins.property
@@ -1693,11 +1696,12 @@ class HealthResponse(_message.Message):
         config_version: _builtins.str = ...,
         uptime: _duration_pb2.Duration | None = ...,
         in_flight: _builtins.int = ...,
+        worker: _builtins.int = ...,
         config_problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "uptime", b"uptime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "config_problem", b"config_problem", "config_version", b"config_version", "in_flight", b"in_flight", "models", b"models", "providers", b"providers", "status", b"status", "uptime", b"uptime", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "config_problem", b"config_problem", "config_version", b"config_version", "in_flight", b"in_flight", "models", b"models", "providers", b"providers", "status", b"status", "uptime", b"uptime", "version", b"version", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -439,6 +439,21 @@ private static final long serialVersionUID = 0L;
     return inFlight_;
   }
 
+  public static final int WORKER_FIELD_NUMBER = 10;
+  private int worker_ = 0;
+  /**
+   * <pre>
+   * which of `serve --workers N` answers, from 1; 0 = there is one process only
+   * </pre>
+   *
+   * <code>int32 worker = 10 [json_name = "worker"];</code>
+   * @return The worker.
+   */
+  @java.lang.Override
+  public int getWorker() {
+    return worker_;
+  }
+
   public static final int CONFIG_PROBLEM_FIELD_NUMBER = 9;
   @SuppressWarnings("serial")
   private volatile java.lang.Object configProblem_ = "";
@@ -527,6 +542,9 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(configProblem_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 9, configProblem_);
     }
+    if (worker_ != 0) {
+      output.writeInt32(10, worker_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -574,6 +592,10 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(configProblem_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(9, configProblem_);
     }
+    if (worker_ != 0) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(10, worker_);
+    }
     return size;
   }
   @java.lang.Override
@@ -619,6 +641,8 @@ private static final long serialVersionUID = 0L;
     }
     if (getInFlight()
         != other.getInFlight()) return false;
+    if (getWorker()
+        != other.getWorker()) return false;
     if (!getConfigProblem()
         .equals(other.getConfigProblem())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
@@ -656,6 +680,8 @@ private static final long serialVersionUID = 0L;
     }
     hash = (37 * hash) + IN_FLIGHT_FIELD_NUMBER;
     hash = (53 * hash) + getInFlight();
+    hash = (37 * hash) + WORKER_FIELD_NUMBER;
+    hash = (53 * hash) + getWorker();
     hash = (37 * hash) + CONFIG_PROBLEM_FIELD_NUMBER;
     hash = (53 * hash) + getConfigProblem().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
@@ -826,6 +852,7 @@ private static final long serialVersionUID = 0L;
         uptimeBuilder_ = null;
       }
       inFlight_ = 0;
+      worker_ = 0;
       configProblem_ = "";
       return this;
     }
@@ -908,6 +935,9 @@ private static final long serialVersionUID = 0L;
         result.inFlight_ = inFlight_;
       }
       if (((from_bitField0_ & 0x00000100) != 0)) {
+        result.worker_ = worker_;
+      }
+      if (((from_bitField0_ & 0x00000200) != 0)) {
         result.configProblem_ = configProblem_;
       }
       result.bitField0_ |= to_bitField0_;
@@ -999,9 +1029,12 @@ private static final long serialVersionUID = 0L;
       if (other.getInFlight() != 0) {
         setInFlight(other.getInFlight());
       }
+      if (other.getWorker() != 0) {
+        setWorker(other.getWorker());
+      }
       if (!other.getConfigProblem().isEmpty()) {
         configProblem_ = other.configProblem_;
-        bitField0_ |= 0x00000100;
+        bitField0_ |= 0x00000200;
         onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
@@ -1090,9 +1123,14 @@ private static final long serialVersionUID = 0L;
             } // case 64
             case 74: {
               configProblem_ = input.readStringRequireUtf8();
-              bitField0_ |= 0x00000100;
+              bitField0_ |= 0x00000200;
               break;
             } // case 74
+            case 80: {
+              worker_ = input.readInt32();
+              bitField0_ |= 0x00000100;
+              break;
+            } // case 80
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -2064,6 +2102,50 @@ private static final long serialVersionUID = 0L;
       return this;
     }
 
+    private int worker_ ;
+    /**
+     * <pre>
+     * which of `serve --workers N` answers, from 1; 0 = there is one process only
+     * </pre>
+     *
+     * <code>int32 worker = 10 [json_name = "worker"];</code>
+     * @return The worker.
+     */
+    @java.lang.Override
+    public int getWorker() {
+      return worker_;
+    }
+    /**
+     * <pre>
+     * which of `serve --workers N` answers, from 1; 0 = there is one process only
+     * </pre>
+     *
+     * <code>int32 worker = 10 [json_name = "worker"];</code>
+     * @param value The worker to set.
+     * @return This builder for chaining.
+     */
+    public Builder setWorker(int value) {
+
+      worker_ = value;
+      bitField0_ |= 0x00000100;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * which of `serve --workers N` answers, from 1; 0 = there is one process only
+     * </pre>
+     *
+     * <code>int32 worker = 10 [json_name = "worker"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearWorker() {
+      bitField0_ = (bitField0_ & ~0x00000100);
+      worker_ = 0;
+      onChanged();
+      return this;
+    }
+
     private java.lang.Object configProblem_ = "";
     /**
      * <pre>
@@ -2119,7 +2201,7 @@ private static final long serialVersionUID = 0L;
         java.lang.String value) {
       java.util.Objects.requireNonNull(value);
       configProblem_ = value;
-      bitField0_ |= 0x00000100;
+      bitField0_ |= 0x00000200;
       onChanged();
       return this;
     }
@@ -2133,7 +2215,7 @@ private static final long serialVersionUID = 0L;
      */
     public Builder clearConfigProblem() {
       configProblem_ = getDefaultInstance().getConfigProblem();
-      bitField0_ = (bitField0_ & ~0x00000100);
+      bitField0_ = (bitField0_ & ~0x00000200);
       onChanged();
       return this;
     }
@@ -2151,7 +2233,7 @@ private static final long serialVersionUID = 0L;
       java.util.Objects.requireNonNull(value);
       checkByteStringIsUtf8(value);
       configProblem_ = value;
-      bitField0_ |= 0x00000100;
+      bitField0_ |= 0x00000200;
       onChanged();
       return this;
     }

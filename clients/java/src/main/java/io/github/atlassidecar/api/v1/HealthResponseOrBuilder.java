@@ -139,6 +139,16 @@ public interface HealthResponseOrBuilder extends
 
   /**
    * <pre>
+   * which of `serve --workers N` answers, from 1; 0 = there is one process only
+   * </pre>
+   *
+   * <code>int32 worker = 10 [json_name = "worker"];</code>
+   * @return The worker.
+   */
+  int getWorker();
+
+  /**
+   * <pre>
    * why the changed configuration file is refused and the old one kept; empty = it is in use
    * </pre>
    *

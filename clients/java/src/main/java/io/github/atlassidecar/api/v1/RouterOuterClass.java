@@ -451,7 +451,7 @@ public final class RouterOuterClass extends com.google.protobuf.GeneratedFile {
       "\n\007message\030\t \001(\tR\007message\0224\n\013total_usage\030" +
       "\n \001(\0132\023.atlas_api.v1.UsageR\ntotalUsage\022\'" +
       "\n\017cost_incomplete\030\013 \001(\010R\016costIncomplete\"" +
-      "\017\n\rHealthRequest\"\213\004\n\016HealthResponse\022;\n\006s" +
+      "\017\n\rHealthRequest\"\243\004\n\016HealthResponse\022;\n\006s" +
       "tatus\030\001 \001(\0162#.atlas_api.v1.HealthRespons" +
       "e.StatusR\006status\022:\n\tproviders\030\002 \003(\0132\034.at" +
       "las_api.v1.ProviderHealthR\tproviders\0221\n\006" +
@@ -461,119 +461,119 @@ public final class RouterOuterClass extends com.google.protobuf.GeneratedFile {
       "rsion\022%\n\016config_version\030\006 \001(\tR\rconfigVer" +
       "sion\0221\n\006uptime\030\007 \001(\0132\031.google.protobuf.D" +
       "urationR\006uptime\022\033\n\tin_flight\030\010 \001(\005R\010inFl" +
-      "ight\022%\n\016config_problem\030\t \001(\tR\rconfigProb" +
-      "lem\"a\n\006Status\022\026\n\022STATUS_UNSPECIFIED\020\000\022\022\n" +
-      "\016STATUS_SERVING\020\001\022\023\n\017STATUS_DEGRADED\020\002\022\026" +
-      "\n\022STATUS_NOT_SERVING\020\003\"\214\005\n\016ProviderHealt" +
-      "h\022\032\n\010provider\030\001 \001(\tR\010provider\022;\n\006status\030" +
-      "\002 \001(\0162#.atlas_api.v1.ProviderHealth.Stat" +
-      "usR\006status\022>\n\rresponse_time\030\003 \001(\0132\031.goog" +
-      "le.protobuf.DurationR\014responseTime\0222\n\022re" +
-      "quests_remaining\030\004 \001(\003H\000R\021requestsRemain" +
-      "ing\210\001\001\022.\n\020tokens_remaining\030\005 \001(\003H\001R\017toke" +
-      "nsRemaining\210\001\001\022?\n\rlimited_until\030\006 \001(\0132\032." +
-      "google.protobuf.TimestampR\014limitedUntil\022" +
-      "=\n\014last_checked\030\007 \001(\0132\032.google.protobuf." +
-      "TimestampR\013lastChecked\022\035\n\nlast_error\030\010 \001" +
-      "(\tR\tlastError\022\035\n\nerror_rate\030\t \001(\001R\terror" +
-      "Rate\"\222\001\n\006Status\022\026\n\022STATUS_UNSPECIFIED\020\000\022" +
-      "\022\n\016STATUS_UNKNOWN\020\001\022\022\n\016STATUS_HEALTHY\020\002\022" +
-      "\024\n\020STATUS_UNHEALTHY\020\003\022\027\n\023STATUS_RATE_LIM" +
-      "ITED\020\004\022\031\n\025STATUS_NO_CREDENTIALS\020\005B\025\n\023_re" +
-      "quests_remainingB\023\n\021_tokens_remaining\"\215\005" +
-      "\n\013ModelHealth\022,\n\005model\030\001 \001(\0132\026.atlas_api" +
-      ".v1.ModelRefR\005model\022;\n\007circuit\030\002 \001(\0162!.a" +
-      "tlas_api.v1.ModelHealth.CircuitR\007circuit" +
-      "\0229\n\nopen_until\030\003 \001(\0132\032.google.protobuf.T" +
-      "imestampR\topenUntil\022!\n\014success_rate\030\004 \001(" +
-      "\001R\013successRate\022 \n\013reliability\030\005 \001(\001R\013rel" +
-      "iability\022O\n\027time_to_first_token_p50\030\006 \001(" +
-      "\0132\031.google.protobuf.DurationR\023timeToFirs" +
-      "tTokenP50\022O\n\027time_to_first_token_p95\030\007 \001" +
-      "(\0132\031.google.protobuf.DurationR\023timeToFir" +
-      "stTokenP95\022:\n\013latency_p95\030\010 \001(\0132\031.google" +
-      ".protobuf.DurationR\nlatencyP95\0227\n\030output" +
-      "_tokens_per_second\030\t \001(\001R\025outputTokensPe" +
-      "rSecond\022\033\n\tin_flight\030\n \001(\005R\010inFlight\"_\n\007" +
-      "Circuit\022\027\n\023CIRCUIT_UNSPECIFIED\020\000\022\022\n\016CIRC" +
-      "UIT_CLOSED\020\001\022\025\n\021CIRCUIT_HALF_OPEN\020\002\022\020\n\014C" +
-      "IRCUIT_OPEN\020\003\"\352\004\n\014BudgetHealth\022-\n\022servic" +
-      "e_configured\030\001 \001(\010R\021serviceConfigured\022+\n" +
-      "\021service_reachable\030\002 \001(\010R\020serviceReachab" +
-      "le\0221\n\tremaining\030\003 \001(\0132\023.atlas_api.v1.Mon" +
-      "eyR\tremaining\0224\n\013daily_limit\030\004 \001(\0132\023.atl" +
-      "as_api.v1.MoneyR\ndailyLimit\0224\n\013spent_tod" +
-      "ay\030\005 \001(\0132\023.atlas_api.v1.MoneyR\nspentToda" +
-      "y\022)\n\020unreported_facts\030\006 \001(\003R\017unreportedF" +
-      "acts\0227\n\tlast_sync\030\007 \001(\0132\032.google.protobu" +
-      "f.TimestampR\010lastSync\022+\n\021cost_optimizati" +
-      "on\030\010 \001(\010R\020costOptimization\022/\n\010headroom\030\t" +
-      " \001(\0132\023.atlas_api.v1.MoneyR\010headroom\022\026\n\006b" +
-      "udget\030\n \001(\tR\006budget\022;\n\013period_ends\030\013 \001(\013" +
-      "2\032.google.protobuf.TimestampR\nperiodEnds" +
-      "\022.\n\005spend\030\014 \003(\0132\030.atlas_api.v1.ModelSpen" +
-      "dR\005spend\022\030\n\007problem\030\r \001(\tR\007problem\"\264\002\n\nM" +
-      "odelSpend\022\032\n\010provider\030\001 \001(\tR\010provider\022\024\n" +
-      "\005model\030\002 \001(\tR\005model\022\032\n\010attempts\030\003 \001(\003R\010a" +
-      "ttempts\022\'\n\004cost\030\004 \001(\0132\023.atlas_api.v1.Mon" +
-      "eyR\004cost\022:\n\016estimated_cost\030\005 \001(\0132\023.atlas" +
-      "_api.v1.MoneyR\restimatedCost\022+\n\021unpriced" +
-      "_attempts\030\006 \001(\003R\020unpricedAttempts\022!\n\014inp" +
-      "ut_tokens\030\007 \001(\003R\013inputTokens\022#\n\routput_t" +
-      "okens\030\010 \001(\003R\014outputTokens*h\n\nComplexity\022" +
-      "\032\n\026COMPLEXITY_UNSPECIFIED\020\000\022\022\n\016COMPLEXIT" +
-      "Y_LOW\020\001\022\025\n\021COMPLEXITY_MEDIUM\020\002\022\023\n\017COMPLE" +
-      "XITY_HIGH\020\003*\313\001\n\nCapability\022\032\n\026CAPABILITY" +
-      "_UNSPECIFIED\020\000\022\024\n\020CAPABILITY_TOOLS\020\001\022\032\n\026" +
-      "CAPABILITY_JSON_SCHEMA\020\002\022\032\n\026CAPABILITY_I" +
-      "MAGE_INPUT\020\003\022\035\n\031CAPABILITY_DOCUMENT_INPU" +
-      "T\020\004\022\032\n\026CAPABILITY_AUDIO_INPUT\020\005\022\030\n\024CAPAB" +
-      "ILITY_REASONING\020\006*\362\002\n\tRejection\022\031\n\025REJEC" +
-      "TION_UNSPECIFIED\020\000\022\036\n\032REJECTION_CONTEXT_" +
-      "TOO_LONG\020\001\022 \n\034REJECTION_PROVIDER_UNHEALT" +
-      "HY\020\002\022\032\n\026REJECTION_RATE_LIMITED\020\003\022\032\n\026REJE" +
-      "CTION_CIRCUIT_OPEN\020\004\022 \n\034REJECTION_MISSIN" +
-      "G_CAPABILITY\020\005\022\024\n\020REJECTION_BUDGET\020\006\022\031\n\025" +
-      "REJECTION_PERFORMANCE\020\007\022\026\n\022REJECTION_EXC" +
-      "LUDED\020\010\022\034\n\030REJECTION_NO_CREDENTIALS\020\t\022\030\n" +
-      "\024REJECTION_OVERLOADED\020\n\022\025\n\021REJECTION_RET" +
-      "IRED\020\013\022\026\n\022REJECTION_NO_PRICE\020\014*\240\001\n\017Reaso" +
-      "ningEffort\022 \n\034REASONING_EFFORT_UNSPECIFI" +
-      "ED\020\000\022\031\n\025REASONING_EFFORT_NONE\020\001\022\030\n\024REASO" +
-      "NING_EFFORT_LOW\020\002\022\033\n\027REASONING_EFFORT_ME" +
-      "DIUM\020\003\022\031\n\025REASONING_EFFORT_HIGH\020\004*\226\001\n\014St" +
-      "reamPolicy\022\035\n\031STREAM_POLICY_UNSPECIFIED\020" +
-      "\000\022\026\n\022STREAM_POLICY_FAIL\020\001\022\031\n\025STREAM_POLI" +
-      "CY_RESTART\020\002\022\032\n\026STREAM_POLICY_CONTINUE\020\003" +
-      "\022\030\n\024STREAM_POLICY_BUFFER\020\004*\331\003\n\nErrorClas" +
-      "s\022\033\n\027ERROR_CLASS_UNSPECIFIED\020\000\022\034\n\030ERROR_" +
-      "CLASS_RATE_LIMITED\020\001\022\032\n\026ERROR_CLASS_OVER" +
-      "LOADED\020\002\022\031\n\025ERROR_CLASS_TEMPORARY\020\003\022\027\n\023E" +
-      "RROR_CLASS_TIMEOUT\020\004\022\037\n\033ERROR_CLASS_QUOT" +
-      "A_EXHAUSTED\020\005\022\024\n\020ERROR_CLASS_AUTH\020\006\022!\n\035E" +
-      "RROR_CLASS_MODEL_UNAVAILABLE\020\007\022 \n\034ERROR_" +
-      "CLASS_CONTEXT_TOO_LONG\020\010\022 \n\034ERROR_CLASS_" +
-      "CONTENT_FILTERED\020\t\022\037\n\033ERROR_CLASS_INVALI" +
-      "D_REQUEST\020\n\022\035\n\031ERROR_CLASS_STREAM_BROKEN" +
-      "\020\013\022\031\n\025ERROR_CLASS_CANCELLED\020\014\022\030\n\024ERROR_C" +
-      "LASS_DEADLINE\020\r\022\026\n\022ERROR_CLASS_BUDGET\020\016\022" +
-      "\025\n\021ERROR_CLASS_OTHER\020\017*\226\002\n\014FinishReason\022" +
-      "\035\n\031FINISH_REASON_UNSPECIFIED\020\000\022\026\n\022FINISH" +
-      "_REASON_STOP\020\001\022#\n\037FINISH_REASON_MAX_OUTP" +
-      "UT_TOKENS\020\002\022\035\n\031FINISH_REASON_MAX_CONTEXT" +
-      "\020\003\022\034\n\030FINISH_REASON_TOOL_CALLS\020\004\022 \n\034FINI" +
-      "SH_REASON_CONTENT_FILTER\020\005\022\031\n\025FINISH_REA" +
-      "SON_REFUSAL\020\006\022\027\n\023FINISH_REASON_PAUSE\020\007\022\027" +
-      "\n\023FINISH_REASON_OTHER\020\0102\334\001\n\006Router\022C\n\006Se" +
-      "lect\022\033.atlas_api.v1.SelectRequest\032\034.atla" +
-      "s_api.v1.SelectResponse\022H\n\010Generate\022\035.at" +
-      "las_api.v1.GenerateRequest\032\033.atlas_api.v" +
-      "1.GenerateEvent0\001\022C\n\006Health\022\033.atlas_api." +
-      "v1.HealthRequest\032\034.atlas_api.v1.HealthRe" +
-      "sponseBk\n\035io.github.atlassidecar.api.v1P" +
-      "\001ZHgithub.com/atlas-sidecar/atlas-sideca" +
-      "r/clients/go/atlasapi/v1;atlasapiv1b\006pro" +
-      "to3"
+      "ight\022\026\n\006worker\030\n \001(\005R\006worker\022%\n\016config_p" +
+      "roblem\030\t \001(\tR\rconfigProblem\"a\n\006Status\022\026\n" +
+      "\022STATUS_UNSPECIFIED\020\000\022\022\n\016STATUS_SERVING\020" +
+      "\001\022\023\n\017STATUS_DEGRADED\020\002\022\026\n\022STATUS_NOT_SER" +
+      "VING\020\003\"\214\005\n\016ProviderHealth\022\032\n\010provider\030\001 " +
+      "\001(\tR\010provider\022;\n\006status\030\002 \001(\0162#.atlas_ap" +
+      "i.v1.ProviderHealth.StatusR\006status\022>\n\rre" +
+      "sponse_time\030\003 \001(\0132\031.google.protobuf.Dura" +
+      "tionR\014responseTime\0222\n\022requests_remaining" +
+      "\030\004 \001(\003H\000R\021requestsRemaining\210\001\001\022.\n\020tokens" +
+      "_remaining\030\005 \001(\003H\001R\017tokensRemaining\210\001\001\022?" +
+      "\n\rlimited_until\030\006 \001(\0132\032.google.protobuf." +
+      "TimestampR\014limitedUntil\022=\n\014last_checked\030" +
+      "\007 \001(\0132\032.google.protobuf.TimestampR\013lastC" +
+      "hecked\022\035\n\nlast_error\030\010 \001(\tR\tlastError\022\035\n" +
+      "\nerror_rate\030\t \001(\001R\terrorRate\"\222\001\n\006Status\022" +
+      "\026\n\022STATUS_UNSPECIFIED\020\000\022\022\n\016STATUS_UNKNOW" +
+      "N\020\001\022\022\n\016STATUS_HEALTHY\020\002\022\024\n\020STATUS_UNHEAL" +
+      "THY\020\003\022\027\n\023STATUS_RATE_LIMITED\020\004\022\031\n\025STATUS" +
+      "_NO_CREDENTIALS\020\005B\025\n\023_requests_remaining" +
+      "B\023\n\021_tokens_remaining\"\215\005\n\013ModelHealth\022,\n" +
+      "\005model\030\001 \001(\0132\026.atlas_api.v1.ModelRefR\005mo" +
+      "del\022;\n\007circuit\030\002 \001(\0162!.atlas_api.v1.Mode" +
+      "lHealth.CircuitR\007circuit\0229\n\nopen_until\030\003" +
+      " \001(\0132\032.google.protobuf.TimestampR\topenUn" +
+      "til\022!\n\014success_rate\030\004 \001(\001R\013successRate\022 " +
+      "\n\013reliability\030\005 \001(\001R\013reliability\022O\n\027time" +
+      "_to_first_token_p50\030\006 \001(\0132\031.google.proto" +
+      "buf.DurationR\023timeToFirstTokenP50\022O\n\027tim" +
+      "e_to_first_token_p95\030\007 \001(\0132\031.google.prot" +
+      "obuf.DurationR\023timeToFirstTokenP95\022:\n\013la" +
+      "tency_p95\030\010 \001(\0132\031.google.protobuf.Durati" +
+      "onR\nlatencyP95\0227\n\030output_tokens_per_seco" +
+      "nd\030\t \001(\001R\025outputTokensPerSecond\022\033\n\tin_fl" +
+      "ight\030\n \001(\005R\010inFlight\"_\n\007Circuit\022\027\n\023CIRCU" +
+      "IT_UNSPECIFIED\020\000\022\022\n\016CIRCUIT_CLOSED\020\001\022\025\n\021" +
+      "CIRCUIT_HALF_OPEN\020\002\022\020\n\014CIRCUIT_OPEN\020\003\"\352\004" +
+      "\n\014BudgetHealth\022-\n\022service_configured\030\001 \001" +
+      "(\010R\021serviceConfigured\022+\n\021service_reachab" +
+      "le\030\002 \001(\010R\020serviceReachable\0221\n\tremaining\030" +
+      "\003 \001(\0132\023.atlas_api.v1.MoneyR\tremaining\0224\n" +
+      "\013daily_limit\030\004 \001(\0132\023.atlas_api.v1.MoneyR" +
+      "\ndailyLimit\0224\n\013spent_today\030\005 \001(\0132\023.atlas" +
+      "_api.v1.MoneyR\nspentToday\022)\n\020unreported_" +
+      "facts\030\006 \001(\003R\017unreportedFacts\0227\n\tlast_syn" +
+      "c\030\007 \001(\0132\032.google.protobuf.TimestampR\010las" +
+      "tSync\022+\n\021cost_optimization\030\010 \001(\010R\020costOp" +
+      "timization\022/\n\010headroom\030\t \001(\0132\023.atlas_api" +
+      ".v1.MoneyR\010headroom\022\026\n\006budget\030\n \001(\tR\006bud" +
+      "get\022;\n\013period_ends\030\013 \001(\0132\032.google.protob" +
+      "uf.TimestampR\nperiodEnds\022.\n\005spend\030\014 \003(\0132" +
+      "\030.atlas_api.v1.ModelSpendR\005spend\022\030\n\007prob" +
+      "lem\030\r \001(\tR\007problem\"\264\002\n\nModelSpend\022\032\n\010pro" +
+      "vider\030\001 \001(\tR\010provider\022\024\n\005model\030\002 \001(\tR\005mo" +
+      "del\022\032\n\010attempts\030\003 \001(\003R\010attempts\022\'\n\004cost\030" +
+      "\004 \001(\0132\023.atlas_api.v1.MoneyR\004cost\022:\n\016esti" +
+      "mated_cost\030\005 \001(\0132\023.atlas_api.v1.MoneyR\re" +
+      "stimatedCost\022+\n\021unpriced_attempts\030\006 \001(\003R" +
+      "\020unpricedAttempts\022!\n\014input_tokens\030\007 \001(\003R" +
+      "\013inputTokens\022#\n\routput_tokens\030\010 \001(\003R\014out" +
+      "putTokens*h\n\nComplexity\022\032\n\026COMPLEXITY_UN" +
+      "SPECIFIED\020\000\022\022\n\016COMPLEXITY_LOW\020\001\022\025\n\021COMPL" +
+      "EXITY_MEDIUM\020\002\022\023\n\017COMPLEXITY_HIGH\020\003*\313\001\n\n" +
+      "Capability\022\032\n\026CAPABILITY_UNSPECIFIED\020\000\022\024" +
+      "\n\020CAPABILITY_TOOLS\020\001\022\032\n\026CAPABILITY_JSON_" +
+      "SCHEMA\020\002\022\032\n\026CAPABILITY_IMAGE_INPUT\020\003\022\035\n\031" +
+      "CAPABILITY_DOCUMENT_INPUT\020\004\022\032\n\026CAPABILIT" +
+      "Y_AUDIO_INPUT\020\005\022\030\n\024CAPABILITY_REASONING\020" +
+      "\006*\362\002\n\tRejection\022\031\n\025REJECTION_UNSPECIFIED" +
+      "\020\000\022\036\n\032REJECTION_CONTEXT_TOO_LONG\020\001\022 \n\034RE" +
+      "JECTION_PROVIDER_UNHEALTHY\020\002\022\032\n\026REJECTIO" +
+      "N_RATE_LIMITED\020\003\022\032\n\026REJECTION_CIRCUIT_OP" +
+      "EN\020\004\022 \n\034REJECTION_MISSING_CAPABILITY\020\005\022\024" +
+      "\n\020REJECTION_BUDGET\020\006\022\031\n\025REJECTION_PERFOR" +
+      "MANCE\020\007\022\026\n\022REJECTION_EXCLUDED\020\010\022\034\n\030REJEC" +
+      "TION_NO_CREDENTIALS\020\t\022\030\n\024REJECTION_OVERL" +
+      "OADED\020\n\022\025\n\021REJECTION_RETIRED\020\013\022\026\n\022REJECT" +
+      "ION_NO_PRICE\020\014*\240\001\n\017ReasoningEffort\022 \n\034RE" +
+      "ASONING_EFFORT_UNSPECIFIED\020\000\022\031\n\025REASONIN" +
+      "G_EFFORT_NONE\020\001\022\030\n\024REASONING_EFFORT_LOW\020" +
+      "\002\022\033\n\027REASONING_EFFORT_MEDIUM\020\003\022\031\n\025REASON" +
+      "ING_EFFORT_HIGH\020\004*\226\001\n\014StreamPolicy\022\035\n\031ST" +
+      "REAM_POLICY_UNSPECIFIED\020\000\022\026\n\022STREAM_POLI" +
+      "CY_FAIL\020\001\022\031\n\025STREAM_POLICY_RESTART\020\002\022\032\n\026" +
+      "STREAM_POLICY_CONTINUE\020\003\022\030\n\024STREAM_POLIC" +
+      "Y_BUFFER\020\004*\331\003\n\nErrorClass\022\033\n\027ERROR_CLASS" +
+      "_UNSPECIFIED\020\000\022\034\n\030ERROR_CLASS_RATE_LIMIT" +
+      "ED\020\001\022\032\n\026ERROR_CLASS_OVERLOADED\020\002\022\031\n\025ERRO" +
+      "R_CLASS_TEMPORARY\020\003\022\027\n\023ERROR_CLASS_TIMEO" +
+      "UT\020\004\022\037\n\033ERROR_CLASS_QUOTA_EXHAUSTED\020\005\022\024\n" +
+      "\020ERROR_CLASS_AUTH\020\006\022!\n\035ERROR_CLASS_MODEL" +
+      "_UNAVAILABLE\020\007\022 \n\034ERROR_CLASS_CONTEXT_TO" +
+      "O_LONG\020\010\022 \n\034ERROR_CLASS_CONTENT_FILTERED" +
+      "\020\t\022\037\n\033ERROR_CLASS_INVALID_REQUEST\020\n\022\035\n\031E" +
+      "RROR_CLASS_STREAM_BROKEN\020\013\022\031\n\025ERROR_CLAS" +
+      "S_CANCELLED\020\014\022\030\n\024ERROR_CLASS_DEADLINE\020\r\022" +
+      "\026\n\022ERROR_CLASS_BUDGET\020\016\022\025\n\021ERROR_CLASS_O" +
+      "THER\020\017*\226\002\n\014FinishReason\022\035\n\031FINISH_REASON" +
+      "_UNSPECIFIED\020\000\022\026\n\022FINISH_REASON_STOP\020\001\022#" +
+      "\n\037FINISH_REASON_MAX_OUTPUT_TOKENS\020\002\022\035\n\031F" +
+      "INISH_REASON_MAX_CONTEXT\020\003\022\034\n\030FINISH_REA" +
+      "SON_TOOL_CALLS\020\004\022 \n\034FINISH_REASON_CONTEN" +
+      "T_FILTER\020\005\022\031\n\025FINISH_REASON_REFUSAL\020\006\022\027\n" +
+      "\023FINISH_REASON_PAUSE\020\007\022\027\n\023FINISH_REASON_" +
+      "OTHER\020\0102\334\001\n\006Router\022C\n\006Select\022\033.atlas_api" +
+      ".v1.SelectRequest\032\034.atlas_api.v1.SelectR" +
+      "esponse\022H\n\010Generate\022\035.atlas_api.v1.Gener" +
+      "ateRequest\032\033.atlas_api.v1.GenerateEvent0" +
+      "\001\022C\n\006Health\022\033.atlas_api.v1.HealthRequest" +
+      "\032\034.atlas_api.v1.HealthResponseBk\n\035io.git" +
+      "hub.atlassidecar.api.v1P\001ZHgithub.com/at" +
+      "las-sidecar/atlas-sidecar/clients/go/atl" +
+      "asapi/v1;atlasapiv1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -797,7 +797,7 @@ public final class RouterOuterClass extends com.google.protobuf.GeneratedFile {
     internal_static_atlas_api_v1_HealthResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_atlas_api_v1_HealthResponse_descriptor,
-        new java.lang.String[] { "Status", "Providers", "Models", "Budget", "Version", "ConfigVersion", "Uptime", "InFlight", "ConfigProblem", });
+        new java.lang.String[] { "Status", "Providers", "Models", "Budget", "Version", "ConfigVersion", "Uptime", "InFlight", "Worker", "ConfigProblem", });
     internal_static_atlas_api_v1_ProviderHealth_descriptor =
       getDescriptor().getMessageType(34);
     internal_static_atlas_api_v1_ProviderHealth_fieldAccessorTable = new
