@@ -8,7 +8,7 @@ Rules kept here:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from atlas_api.v1 import router_pb2 as pb
@@ -34,7 +34,7 @@ class Problems(Protocol):
         ...
 
 
-def messages_from(wire: Iterable[pb.ChatMessage], problems: Problems) -> tuple[Message, ...]:
+def messages_from(wire: Sequence[pb.ChatMessage], problems: Problems) -> tuple[Message, ...]:
     """Return the conversation; what is wrong goes to `problems`."""
     messages = []
     for i, message in enumerate(wire):
@@ -52,11 +52,20 @@ def messages_from(wire: Iterable[pb.ChatMessage], problems: Problems) -> tuple[M
         problems.add("messages", "a request needs at least one message")
     elif all(message.role is Role.SYSTEM for message in messages):
         problems.add("messages", "a request needs a message that is not SYSTEM")
+    elif _is_blank(part for message in wire if message.role != pb.ChatMessage.ROLE_SYSTEM for part in message.parts):
+        problems.add("messages", "a request needs content: every text is blank")
     return tuple(messages)
+
+
+def _is_blank(parts: Iterable[pb.Part]) -> bool:
+    texts = [part.text if part.WhichOneof("kind") == "text" else "other content" for part in parts]
+    return bool(texts) and not any(text.strip() for text in texts)
 
 
 def _part(wire: pb.Part, at: str, role: Role, problems: Problems) -> Part:
     content = _content(wire, at, role, problems)
+    if wire.signature and not _is_utf8(wire.signature):
+        problems.add(f"{at}.signature", "must be the UTF-8 that the answer had")
     return Part(content, wire.cache_breakpoint, wire.signature, wire.signature_origin)
 
 
@@ -73,6 +82,8 @@ def _content(wire: pb.Part, at: str, role: Role, problems: Problems) -> Content:
     if kind == "reasoning":
         return Reasoning(wire.reasoning.text, wire.reasoning.redacted)
     if kind == "opaque":
+        if not _is_json(wire.opaque.json):
+            problems.add(f"{at}.opaque.json", "is no valid JSON")
         return Opaque(wire.opaque.provider, wire.opaque.type, wire.opaque.json)
     problems.add(at, "a part needs a kind: text, blob, tool_call, tool_result, reasoning or opaque")
     return Text("")
@@ -118,6 +129,22 @@ def _is_json_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def message_to(message: Message) -> pb.ChatMessage:

@@ -39,6 +39,7 @@ from atlas_sidecar.server.messages import messages_from
 MAX_ID_CHARACTERS: Final = 256
 MAX_LABELS: Final = 64
 MAX_TOOLS: Final = 1024
+MAX_TOKENS: Final = 1_000_000_000  # more than any window, and few enough that every cost fits the wire's int64
 _TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 # Fields of a provider's body that the sidecar sets or prices (contract, provider_options_json); without case and "_".
@@ -75,8 +76,8 @@ def select_from(request: pb.SelectRequest) -> tuple[Requirements, Need]:
     problems = Problems()
     requirements = _requirements(request.requirements, problems)
     for field, value in (("context_tokens", request.context_tokens), ("max_output_tokens", request.max_output_tokens)):
-        if value < 0:
-            problems.add(field, "must not be negative")
+        if not 0 <= value <= MAX_TOKENS:
+            problems.add(field, "must not be negative" if value < 0 else f"{MAX_TOKENS:,} at most")
     problems.raise_any()
     return requirements, Need(
         input_tokens=request.context_tokens,
@@ -240,8 +241,13 @@ def _options(wire: Mapping[str, str], problems: Problems) -> dict[str, Mapping[s
     for name, text in wire.items():
         at = f"provider_options_json[{name!r}]"
         parsed = _json_object(text, at, problems)
-        nested = [v for v in (parsed.get("generationConfig"), parsed.get("generation_config")) if isinstance(v, dict)]
-        for key in {key for part in (parsed, *nested) for key in part}:
+        nested = parsed.get("generationConfig", {})
+        if "generation_config" in parsed:  # two names of one field: Gemini might take this one in place of ours
+            problems.add(f"{at}.generation_config", "write it as generationConfig")
+        if not isinstance(nested, dict):  # would take the output limit away
+            problems.add(f"{at}.generationConfig", "must be a JSON object")
+            nested = {}
+        for key in sorted({*parsed, *nested}):
             if key.replace("_", "").lower() in RESERVED_OPTIONS:
                 problems.add(f"{at}.{key}", "is set or priced by the sidecar; use the request's own fields")
         options[name] = parsed

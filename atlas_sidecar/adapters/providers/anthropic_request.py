@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from atlas_sidecar.adapters.providers.anthropic_rules import (
@@ -21,6 +20,7 @@ from atlas_sidecar.adapters.providers.anthropic_rules import (
     thinking_fields,
 )
 from atlas_sidecar.adapters.providers.anthropic_tools import closed_schema, tool_fields
+from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import (
@@ -79,7 +79,7 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
     _limit_breakpoints(body)
     headers: dict[str, str] = {}
     left_out = _sampling(call, kind, body, headers)
-    _merge(body, call.options)
+    merge_options(body, call.options)
     return Body(body, headers, left_out)
 
 
@@ -174,16 +174,16 @@ def _blob(blob: Blob) -> dict[str, Any]:
     mime = blob.mime_type.partition(";")[0].strip().lower()
     kind = "image" if mime.startswith("image/") else "document"
     source: dict[str, Any]
-    if blob.data is None:
+    if blob.data is None and (kind == "image" or mime == "application/pdf"):
         source = {"type": "url", "url": blob.uri}
-    elif kind == "image" or mime == "application/pdf":
+    elif blob.data is not None and (kind == "image" or mime == "application/pdf"):
         source = {"type": "base64", "media_type": mime, "data": base64.b64encode(blob.data).decode("ascii")}
-    elif mime.startswith("text/"):
+    elif blob.data is not None and mime.startswith("text/"):
         source = {"type": "text", "media_type": "text/plain", "data": blob.data.decode("utf-8", "replace")}
     else:
         raise ProviderError(
             ErrorClass.MODEL_UNAVAILABLE,
-            "anthropic: Claude takes images, PDF and text, no other files",
+            "anthropic: Claude takes images, PDF and text, the text not by its address, and no other files",
             code="unsupported_input",
             breaks_model=False,
         )
@@ -237,16 +237,6 @@ def _prefill(turns: list[dict[str, Any]], text: str) -> None:
         turns[-1]["content"].append({"type": "text", "text": text})
     else:
         turns.append({"role": "assistant", "content": [{"type": "text", "text": text}]})
-
-
-def _merge(body: dict[str, Any], options: Mapping[str, Any]) -> None:
-    for key, value in options.items():
-        if isinstance(value, Mapping) and isinstance(body.get(key), dict):
-            body[key] = {**body[key], **value}
-        elif key == "tools" and isinstance(value, list) and isinstance(body.get(key), list):
-            body[key] = [*body[key], *value]  # hosted tools beside the request's own
-        else:
-            body[key] = value
 
 
 def _cached(block: dict[str, Any], part: Part) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from atlas_sidecar.adapters.providers.google_schema import reduced_schema
+from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import (
     Blob,
@@ -82,7 +83,7 @@ def content_body(call: ProviderCall) -> Body:
     if system:
         body["systemInstruction"] = {"parts": system}
     body["generationConfig"] = config
-    _merge(body, call.options)
+    merge_options(body, call.options)
     return Body(body, tuple(left_out))
 
 
@@ -263,14 +264,3 @@ def _thinking(call: ProviderCall, generation: tuple[int, int]) -> dict[str, Any]
     if effort is not ReasoningEffort.NONE:
         config["includeThoughts"] = True
     return {"thinkingConfig": config}
-
-
-def _merge(body: dict[str, Any], options: Mapping[str, Any]) -> None:
-    for key, value in options.items():
-        old = body.get(key)
-        if isinstance(value, Mapping) and isinstance(old, dict):
-            _merge(old, value)
-        elif key == "tools" and isinstance(value, list) and isinstance(old, list):
-            body[key] = [*old, *value]  # hosted tools beside the request's own
-        else:
-            body[key] = value

@@ -16,17 +16,20 @@ from typing import Any, Final
 import msgspec
 
 from atlas_sidecar.adapters.providers.wire.chat_request import (
+    JSON_ONLY,
     NO_PARAMETERS,
     Dialect,
     JsonObject,
     data_uri,
     document_text,
     file_name,
+    must_say_json,
     schema_name,
     schema_object,
     tool_choice,
     unsendable,
 )
+from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.adapters.providers.wire.schemas import is_strict
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
@@ -63,6 +66,8 @@ def responses_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
             ErrorClass.MODEL_UNAVAILABLE, "the Responses API takes no prefill", code="prefill", breaks_model=False
         )
     body: JsonObject = {"model": model.ref.model, "input": list(_items(request.messages)), "store": False}
+    if must_say_json(request):
+        body["input"].insert(0, {"role": "system", "content": [{"type": "input_text", "text": JSON_ONLY}]})
     if call.stream:
         body["stream"] = True
     if call.cap_was_asked or call.max_output_tokens < model.max_output_tokens:
@@ -81,7 +86,7 @@ def responses_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
             body["reasoning"] = {"effort": dialect.effort(model.ref.model, effort)}
     _add_tools(body, request)
     _add_format(body, request)
-    body.update(call.options)
+    merge_options(body, call.options)
     return body
 
 

@@ -134,9 +134,13 @@ def test_images_and_documents_have_their_sources() -> None:
     assert text["source"] == {"type": "text", "media_type": "text/plain", "data": "grüß"}
 
 
-def test_a_file_that_claude_has_no_form_for_is_refused_before_the_call_for_this_model_only() -> None:
+@pytest.mark.parametrize(
+    "blob",
+    [Blob("audio/wav", b"RIFF"), Blob("audio/wav", None, "https://a/b"), Blob("text/plain", None, "https://a/b")],
+)
+def test_a_file_that_claude_has_no_form_for_is_refused_before_the_call_for_this_model_only(blob: Blob) -> None:
     with pytest.raises(ProviderError) as caught:
-        sent(says(USER, Blob("audio/wav", b"RIFF")))
+        sent(says(USER, blob))
     assert (caught.value.error_class, caught.value.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
 
 

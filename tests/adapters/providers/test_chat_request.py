@@ -12,7 +12,7 @@ import pytest
 from atlas_sidecar.adapters.providers.groq import groq_body
 from atlas_sidecar.adapters.providers.openai import effort_word, refuses_sampling
 from atlas_sidecar.adapters.providers.openai_responses_request import responses_body
-from atlas_sidecar.adapters.providers.wire.chat_request import Dialect, chat_body
+from atlas_sidecar.adapters.providers.wire.chat_request import JSON_ONLY, Dialect, chat_body
 from atlas_sidecar.adapters.providers.wire.schemas import is_strict
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
@@ -279,6 +279,29 @@ def test_options_are_merged_last() -> None:
     body = chat_body(replace(asked(), options=options), OPENAI)
     assert (body["max_completion_tokens"], body["logit_bias"]) == (5, {"1": 2})
     assert responses_body(replace(asked(), options={"store": True}), OPENAI)["store"] is True
+
+
+def test_options_stand_beside_what_the_request_asks_for() -> None:
+    call = replace(asked(tools=(Tool("f", "", ""),)), options={"tools": [{"type": "web_search"}]})
+    for body in (chat_body(call, OPENAI), responses_body(call, OPENAI)):
+        assert [tool["type"] for tool in body["tools"]] == ["function", "web_search"]
+    effort = asked(sampling=Sampling(reasoning_effort=ReasoningEffort.HIGH))
+    body = responses_body(replace(effort, options={"reasoning": {"summary": "auto"}}), OPENAI)
+    assert body["reasoning"] == {"effort": "high", "summary": "auto"}
+    formatted = asked(response_format=ResponseFormat(LOOSE))
+    body = chat_body(replace(formatted, options={"response_format": {"type": "text"}}), OPENAI)
+    assert body["response_format"] == {"type": "text"}
+
+
+def test_json_output_is_never_asked_for_without_the_word_json() -> None:
+    wanted = ResponseFormat(json_object=True)
+    assert chat_body(asked(response_format=wanted), OPENAI)["messages"][0] == {"role": "system", "content": JSON_ONLY}
+    assert responses_body(asked(response_format=wanted), OPENAI)["input"][0]["content"][0]["text"] == JSON_ONLY
+    rules, user = message(Role.SYSTEM, Text("Be brief.")), message(Role.USER, Text("A list"))
+    body = chat_body(asked(rules, user, response_format=wanted), OPENAI)
+    assert [turn["content"] for turn in body["messages"]] == [f"Be brief.\n\n{JSON_ONLY}", "A list"]
+    said = message(Role.USER, Text("As JSON"))
+    assert len(chat_body(asked(said, response_format=wanted), OPENAI)["messages"]) == 1
 
 
 def groq(name: str = "openai/gpt-oss-120b", **changes: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.adapters.providers.wire.schemas import is_strict
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
@@ -37,6 +38,7 @@ from atlas_sidecar.core.types import (
 )
 
 JsonObject = dict[str, Any]
+JSON_ONLY: Final = "Answer with one JSON object and nothing else."
 NO_PARAMETERS: Final[JsonObject] = {"type": "object", "properties": {}}
 _AUDIO_FORMATS: Final = {"wav": "wav", "x-wav": "wav", "wave": "wav", "mpeg": "mp3", "mp3": "mp3"}
 _TEXT_DOCUMENTS: Final = frozenset({"application/json", "application/xml", "application/yaml", "application/x-yaml"})
@@ -62,6 +64,11 @@ def chat_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
     """Return the JSON body of one chat-completions call. Raises ProviderError for what the wire cannot say."""
     request = call.request
     messages = _messages(request.messages)
+    if must_say_json(request):
+        if messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
+            messages[0] = {"role": "system", "content": f"{messages[0]['content']}\n\n{JSON_ONLY}"}
+        else:
+            messages.insert(0, {"role": "system", "content": JSON_ONLY})
     if call.prefill and call.model.prefill:
         messages.append({"role": "assistant", "content": call.prefill})
     body: JsonObject = {"model": call.model.ref.model, "messages": messages}
@@ -85,7 +92,7 @@ def chat_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
     response_format = _response_format(request, dialect)
     if response_format is not None:
         body["response_format"] = response_format
-    body.update(call.options)
+    merge_options(body, call.options)
     return body
 
 
@@ -145,6 +152,14 @@ def _response_format(request: GenerateRequest, dialect: Dialect) -> JsonObject |
             described["strict"] = True
         return {"type": "json_schema", "json_schema": described}
     return {"type": "json_object"} if wanted.json_object else None
+
+
+def must_say_json(request: GenerateRequest) -> bool:
+    """Return whether JSON_ONLY must be added: "messages must contain the word 'json'", or JSON output is refused."""
+    if not request.response_format.json_object or request.response_format.json_schema:
+        return False
+    contents = [part.content for message in request.messages for part in message.parts]
+    return not any("json" in content.text.lower() for content in contents if isinstance(content, Text))
 
 
 # ------------------------------------------------------------------------------------------- messages
