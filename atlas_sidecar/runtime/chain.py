@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from atlas_sidecar.core.calibration import calibrated
 from atlas_sidecar.core.eligibility import HopLimits, check, output_cap, reservation
 from atlas_sidecar.core.errors import AtlasError, ErrorClass, ProviderError, Reason
 from atlas_sidecar.core.fallback import (
@@ -74,6 +75,7 @@ class Chain:
         self._story = Story(call, tools.clock)
         self._run: AttemptRun | None = None
         self._held: Reservation | None = None
+        self._own_need = call.need  # in the tokens of the model that is asked
         self._seen: Answer | None = None  # what the caller has in hand
         self._explained = False
         self._waited_s = 0.0
@@ -165,7 +167,8 @@ class Chain:
     async def _reserve(self, step: Try) -> bool:
         """Hold what the attempt may cost; False when the budget does not allow it."""
         call, model = self._call, step.target.model
-        amount = reservation(model, self._need_of(model), call.snapshot, self._money_left())
+        need = self._own_need = self._need_of(model)
+        amount = reservation(model, need, call.snapshot, self._money_left())
         longest_s = min(call.deadline_s - self._tools.clock.monotonic_s(), call.engine.timeouts.total_s)
         attempt_id = self._tools.clock.new_id()
         request = call.request
@@ -242,7 +245,7 @@ class Chain:
         tools = AttemptTools(provider, self._tools.budget, held, flight, trace, clock)
         prefill = answer.prefill() if hop.reason == "continuation" else ""
         provider_call = self._provider_call(step, prefill, trace.traceparent)
-        return AttemptRun(blank, provider_call, self._need_of(model).input_tokens, self._bounds(), tools)
+        return AttemptRun(blank, provider_call, self._own_need.input_tokens, self._bounds(), tools)
 
     def _provider_call(self, step: Try, prefill: str, traceparent: str) -> ProviderCall:
         call, model = self._call, step.target.model
@@ -251,7 +254,7 @@ class Chain:
         return ProviderCall(
             model=model,
             request=call.request,
-            max_output_tokens=output_cap(model, self._need_of(model), left),
+            max_output_tokens=output_cap(model, self._own_need, left),
             options={**options.get(model.provider_kind, {}), **options.get(model.ref.provider, {})} if options else {},
             prefill=prefill,
             traceparent=traceparent,
@@ -270,9 +273,8 @@ class Chain:
 
     def _need_of(self, model: Model) -> Need:
         """Return the need in this model's own tokens, as its answers taught us to count them."""
-        need = self._call.need
-        tokens = self._tools.learning.calibrated(model, need)
-        return need if tokens == need.input_tokens else replace(need, input_tokens=tokens)
+        need, line = self._call.need, self._call.snapshot.token_lines.get(model.ref.id)
+        return need if line is None else replace(need, input_tokens=calibrated(line, need.input_tokens))
 
     def _money_left(self) -> int | None:
         max_cost = self._call.request.limits.max_cost_nano_usd

@@ -43,10 +43,6 @@ class Learning:
         """Return how many tokens to reserve where the caller set no cap: the p95; None while too little is known."""
         return self._outputs.setdefault(role, ExpectedOutput()).p95_tokens
 
-    def calibrated(self, model: Model, need: Need) -> int:
-        """Return the estimate corrected by what is known of this model's kind, and by what it reported so far."""
-        return self._calibration(model).apply(need.input_tokens, need.capabilities)
-
     def lines(self, models: Mapping[str, Model], uses: frozenset[Capability]) -> Mapping[str, TokenLine]:
         """Return what the models make of estimates, by id, of those that differ; `models`: the configuration's."""
         if models is not self._models:
