@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from atlas_sidecar.app.live import _BOUND
 from atlas_sidecar.config import Configuration, load
-from tests.helm.charts import CASES, Document, documents, rendered, template
+from tests.helm.charts import CASES, Document, documents, one, rendered, template
 
 SECRETS = "/etc/atlas/secrets"
 
@@ -83,3 +84,36 @@ def test_a_configuration_that_the_chart_let_through_could_be_refused(tmp_path: P
     (text,) = configurations(documents(done.stdout))
     with pytest.raises(Exception, match="default_role"):
         taken(text, tmp_path)
+
+
+def checksum(config: Document) -> str:
+    done = template("atlas-agent-demo", values=yaml.safe_dump({"atlas-sidecar": {"simulate": True, "config": config}}))
+    assert done.returncode == 0, done.stderr
+    metadata = one(documents(done.stdout), "Deployment")["spec"]["template"]["metadata"]
+    return str(metadata["annotations"]["checksum/atlas-sidecar"])
+
+
+@pytest.mark.parametrize(
+    "taken_over", [{"log_level": "debug"}, {"default_role": "supervisor"}, {"fallback": {"max_hops": 2}}]
+)
+def test_pods_stay_when_a_running_sidecar_takes_the_change_over(taken_over: Document) -> None:
+    assert checksum(taken_over) == checksum({})
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        {"limits": {"max_streams": 5}},
+        {"budget": {"node": "acme"}},
+        {"telemetry": {"sample_ratio": 0.5}},
+        {"health": {"probe_interval_s": 5}},
+    ],
+)
+def test_pods_are_replaced_when_it_does_not(bound: Document) -> None:
+    assert checksum(bound) != checksum({})
+
+
+def test_the_bound_settings_are_those_that_the_sidecar_says_need_a_restart() -> None:
+    assert set(_BOUND) == {
+        "listen", "tls", "health_listen", "metrics_listen", "limits", "budget", "telemetry", "health.probe_interval_s",
+    }  # fmt: skip

@@ -99,6 +99,7 @@ metadata:
     {{- end }}
   annotations:
     kubectl.kubernetes.io/default-container: agent
+    {{- include "atlas-sidecar.annotations" .root | nindent 4 }}
     {{- with .root.Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

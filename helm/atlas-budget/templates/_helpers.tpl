@@ -136,7 +136,7 @@ securityContext:
 {{- end -}}
 {{- end -}}
 {{- if and (ne .monitor.kind "none") (not .metricsPort) -}}
-{{- fail "atlas-budget: monitor.kind needs metrics; set metricsPort, such as 9465" -}}
+{{- fail "atlas-budget: monitor.kind needs metrics; set metricsPort, such as 9464" -}}
 {{- end -}}
 {{- if or (eq (int .healthPort) 50061) (eq (int .metricsPort) 50061) (eq (int .healthPort) (int .metricsPort)) -}}
 {{- fail "atlas-budget: healthPort, metricsPort and the service's 50061 must differ" -}}

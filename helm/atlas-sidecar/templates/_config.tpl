@@ -35,6 +35,17 @@
 {{- mergeOverwrite (deepCopy ($values.config | default dict)) $own | toYaml -}}
 {{- end -}}
 
+{{/*
+Annotations for the pod's template: they change with the settings that a running sidecar does not take over, so that
+`helm upgrade` replaces pods for these and for nothing else.
+*/}}
+{{- define "atlas-sidecar.annotations" -}}
+{{- $config := include "atlas-sidecar.config" . | fromYaml -}}
+{{- $bound := pick $config "listen" "health_listen" "metrics_listen" "limits" "budget" "telemetry" -}}
+{{- $_ := set $bound "probe_interval_s" (get ($config.health | default dict) "probe_interval_s") -}}
+checksum/atlas-sidecar: {{ $bound | toJson | sha256sum | trunc 16 | quote }}
+{{- end -}}
+
 {{- define "atlas-sidecar.configMapName" -}}
 {{- $values := include "atlas-sidecar.values" . | fromYaml -}}
 {{- $values.configMap | default (printf "%s-atlas-sidecar" (.Release.Name | trunc 49 | trimSuffix "-")) -}}

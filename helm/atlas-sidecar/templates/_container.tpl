@@ -1,6 +1,8 @@
 {{/*
 The sidecar in a pod template of any workload. Each include takes the parent chart's root context (`.`).
 
+  metadata:
+    annotations: {{- include "atlas-sidecar.annotations" . | nindent 8 }}      so that pods restart when they must
   spec:
     securityContext: {fsGroup: 65532}                                          only for the socket
     initContainers: {{- include "atlas-sidecar.container" . | nindent 8 }}
