@@ -12,7 +12,7 @@ LOCKED := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
           --no-emit-package atlas-api --no-header --quiet --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: bench check-helm helm-values image e2e-tracing fuzz help setup demo run test check protos lock clean simulate full postgres
+.PHONY: conformance bench check-helm helm-values image e2e-tracing fuzz help setup demo run test check protos lock clean simulate full postgres
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -59,6 +59,10 @@ full: setup e2e-tracing check-helm ## the kill tests at full length: 20 sidecars
 	@ATLAS_KILL_SIDECARS=20 ATLAS_KILL_SECONDS=60 ATLAS_REPLICA_SECONDS=60 $(BIN)/pytest -s tests/budget_service/test_kill_sidecars.py tests/budget_service/test_replicas.py
 	@tools/image; status=$$?; [ $$status -eq 0 ] || [ $$status -eq 2 ] # 2: buildah is missing, and the tests skip
 	@ATLAS_PODS=1 $(BIN)/pytest -s -rs --timeout 300 tests/e2e/test_pod.py tests/e2e/test_image.py
+
+conformance: setup ## the scenarios of clients/conformance in every language against one sidecar: make conformance ARGS="go java"
+	@tools/clients $(ARGS)
+	@$(BIN)/python -m clients.conformance.run $(ARGS)
 
 postgres: ## install the PostgreSQL server that the budget service's tests start (Debian, as root)
 	@tools/postgres

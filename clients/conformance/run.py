@@ -34,7 +34,7 @@ TRANSPORTS = ("tcp", "unix")
 RUNNERS: Mapping[str, Sequence[str]] = {
     "python": (sys.executable, str(CLIENTS / "python" / "conformance" / "runner.py")),
     "python-asyncio": (sys.executable, str(CLIENTS / "python" / "conformance" / "runner.py"), "--asyncio"),
-    "go": (str(ROOT / ".tools" / "conformance-go"),),
+    "go": (str(ROOT / ".tools" / "clients-go" / "conformance"),),
     "typescript": ("node", str(CLIENTS / "typescript" / "dist" / "conformance.js")),
     "java": (str(ROOT / "tools" / "java"), "io.github.atlassidecar.conformance.Conformance"),
 }
