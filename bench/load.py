@@ -1,7 +1,7 @@
 """The load generator: grpc.aio, bytes in and out, so that it is light; or as an agent with the typed stubs.
 
 Commands, each answered when its calls are done:
-  {"address", "method", "request": hex, "calls", "at_once"}            -> {"first_s", "elapsed_s", "messages", "refused"}
+  {"address", "method", "request": hex, "calls", "at_once"} -> {"first_s", "elapsed_s", "messages", "refused"}
   {"address", "request": hex, "calls", "agent": true}                  -> the same, through atlas_api's typed stub
   {"address", "method", "request", "calls", "gaps": true, ...}         -> also the gaps between messages, as percentiles
 A call that is refused with RESOURCE_EXHAUSTED is counted; any other failure ends the generator.
