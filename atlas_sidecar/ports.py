@@ -19,6 +19,7 @@ from atlas_sidecar.core.types import (
     Attempt,
     Decision,
     GenerateRequest,
+    Message,
     Model,
     ModelRef,
     ProviderBatch,
@@ -144,7 +145,7 @@ class HopTrace(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HopOutcome:
-    """How a hop ended. `error_class` None = it answered; `response_text`, `response_model` only for capture."""
+    """How a hop ended. `error_class` None = it answered; `answer` makes the message that it said, for capture."""
 
     error_class: ErrorClass | None
     message: str
@@ -153,7 +154,7 @@ class HopOutcome:
     cost_estimated: bool
     finish_reason: str = ""
     response_id: str = ""
-    response_text: str = ""
+    answer: Callable[[], Message] | None = None
     chunks: int = 0
 
 

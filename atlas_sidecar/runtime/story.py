@@ -178,7 +178,7 @@ class Story:
                 of_hop.estimated,
                 finish_reason=finished.finish_reason.name.lower() if finished else "",
                 response_id=self.attempts[-1].provider_request_id if self.attempts else "",
-                response_text=answer.text() if answer else "",
+                answer=answer.message if answer else None,
                 chunks=answer.chunks if answer else 0,
             )
         )

@@ -29,6 +29,7 @@ from atlas_sidecar.core.types import (
 MAX_TEXT: Final = 8192  # characters of one part
 MAX_MESSAGES: Final = 50
 _TEXT_PLAIN: Final = "text/plain"
+_JSON: Final = "application/json"
 
 
 def prompt_attributes(request: GenerateRequest) -> dict[str, Value]:
@@ -45,11 +46,16 @@ def prompt_attributes(request: GenerateRequest) -> dict[str, Value]:
     return attributes
 
 
-def answer_attributes(text: str, finish_reason: str) -> dict[str, Value]:
-    """Return what was answered, as attributes of a hop."""
-    parts = [{"type": "text", "content": _cut(text)}]
-    message = {"role": "assistant", "parts": parts, "finish_reason": finish_reason}
-    return {s.OUTPUT_MESSAGES: _json([message]), s.OUTPUT_VALUE: _cut(text), s.OUTPUT_MIME: _TEXT_PLAIN}
+def answer_attributes(answer: Message, finish_reason: str) -> dict[str, Value]:
+    """Return what was answered, as attributes of a hop; none when nothing was. Without text its parts are the value."""
+    if not answer.parts:
+        return {}
+    message = {**_message(answer), "finish_reason": finish_reason}
+    attributes: dict[str, Value] = {s.OUTPUT_MESSAGES: _json([message])}
+    said = "".join(part.content.text for part in answer.parts if isinstance(part.content, Text))
+    attributes[s.OUTPUT_VALUE] = _cut(said) if said else _json(message["parts"])
+    attributes[s.OUTPUT_MIME] = _TEXT_PLAIN if said else _JSON
+    return attributes
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -148,8 +148,8 @@ class RecordedHop:
             span.failed(outcome.message)
         if call.captured is not None:
             attributes.update(prompt_attributes(call.captured))
-            if outcome.response_text:
-                attributes.update(answer_attributes(outcome.response_text, outcome.finish_reason))
+            if outcome.answer is not None:
+                attributes.update(answer_attributes(outcome.answer(), outcome.finish_reason))
         call.spans.end(span, end_ns)
 
 

@@ -10,8 +10,10 @@ Rules kept here (TRACING):
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from opentelemetry.trace import SpanContext, SpanKind
 
@@ -24,6 +26,8 @@ from atlas_sidecar.adapters.telemetry.spans import OpenSpan, Spans, Value, trace
 from atlas_sidecar.adapters.telemetry.story import MAX_TEXT, decision_attributes, outcome_attributes, planned
 from atlas_sidecar.core.types import Decision, GenerateRequest, Model, ModelRef, Rejection
 from atlas_sidecar.ports import Clock, RequestOutcome
+
+_id_bits: Final = random.Random().getrandbits  # noqa: S311 - ids, no secrets
 
 
 @dataclass(slots=True)
@@ -73,7 +77,7 @@ class RecordedRequest:
 
     @property
     def trace_id(self) -> str:
-        """32 hex digits; empty when nothing is traced."""
+        """32 hex digits: the caller's trace or a new one, also where no trace is kept; the log line has it too."""
         return self._trace_id
 
     def selected(self, decision: Decision, started_unix_s: float, seconds: float) -> None:
@@ -180,6 +184,8 @@ class OtelTelemetry:
             call.passed_on = traceparent(caller or context)
         elif caller is not None:
             call.passed_on = traceparent(caller)
+        else:  # no trace goes anywhere: an id that the caller and the log line share
+            trace_id = f"{_id_bits(128) or 1:032x}"
         line = RequestLine(method, trace_id, request.request_id if request is not None else "")
         return RecordedRequest(call, method, trace_id, line)
 

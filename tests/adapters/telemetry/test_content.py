@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from atlas_sidecar.adapters.telemetry.content import MAX_MESSAGES, MAX_TEXT, prompt_attributes
+from atlas_sidecar.adapters.telemetry.content import MAX_MESSAGES, MAX_TEXT, answer_attributes, prompt_attributes
 from atlas_sidecar.adapters.telemetry.export import TelemetrySettings
 from atlas_sidecar.core.types import (
     Blob,
@@ -14,6 +14,7 @@ from atlas_sidecar.core.types import (
     Reasoning,
     Role,
     Text,
+    Tool,
     ToolCall,
     ToolResult,
 )
@@ -40,6 +41,27 @@ async def test_prompt_and_answer_are_on_the_hop_only(tmp_path: Path) -> None:
     assert hop["input.value"] == "why is the sky blue"
     others = [span for span in keeper.spans if not span.name.startswith("chat")]
     assert not any("sky" in str(attributes(span)) for span in others)
+
+
+async def test_an_answer_of_tool_calls_is_captured_too(tmp_path: Path) -> None:
+    script = [{"tool_call": {"name": "find", "arguments": {"q": "sky"}}}]
+    rig, keeper, _ = await traced_rig(tmp_path, {"a": script}, settings=CAPTURE)
+    await rig.generate(ask(tools=(Tool("find", "", ""),)))
+    hop = attributes(keeper.named("chat"))
+    (answer,) = json.loads(hop["gen_ai.output.messages"])
+    (call,) = [part for part in answer["parts"] if part["type"] == "tool_call"]
+    assert (call["name"], json.loads(call["arguments"])) == ("find", {"q": "sky"})
+    assert answer["finish_reason"] == "tool_calls"
+    assert "find" in hop["output.value"]
+
+
+def test_an_answer_of_text_shows_its_text_and_one_without_its_parts() -> None:
+    told = answer_attributes(message(Role.ASSISTANT, Reasoning("hm"), Text("a"), Text("b")), "stop")
+    assert (told["output.value"], told["output.mime_type"]) == ("ab", "text/plain")
+    told = answer_attributes(message(Role.ASSISTANT, ToolCall("t1", "find", "{}")), "tool_calls")
+    assert json.loads(str(told["output.value"]))[0]["name"] == "find"
+    assert told["output.mime_type"] == "application/json"
+    assert answer_attributes(message(Role.ASSISTANT), "stop") == {}
 
 
 async def test_off_is_off(tmp_path: Path) -> None:

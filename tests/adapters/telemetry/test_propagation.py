@@ -1,5 +1,6 @@
 """The caller's trace goes on here; what is malformed is no trace; towards providers only a traceparent is offered."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,11 @@ def test_new_traces_are_kept_by_the_ratio(ratio: float, low: int, high: int) -> 
 
 def test_without_an_exporter_nothing_is_traced_but_the_callers_trace_is_known_and_passed_on() -> None:
     telemetry = build_telemetry(TelemetrySettings(), SystemClock())
-    assert telemetry.start_request("Generate", {}, ask()).trace_id == ""
+    made = [telemetry.start_request("Generate", {}, ask()) for _ in range(2)]
+    assert all(re.fullmatch("[0-9a-f]{32}", one.trace_id) for one in made)
+    assert made[0].trace_id != made[1].trace_id
+    alone = made[0].start_hop(1, model("a", "a", 9.0), "primary", ("127.0.0.1", 1))
+    assert alone.start_attempt(1, "id").traceparent == ""
     trace = telemetry.start_request("Generate", {"traceparent": HEADER}, ask())
     assert trace.trace_id == TRACE
     hop = trace.start_hop(1, model("a", "a", 9.0), "primary", ("127.0.0.1", 1))
