@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import socket
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ def spend_log_directory(configuration: Configuration, environ: Mapping[str, str]
     if configuration.settings.budget.spend_log:
         directory = Path(configuration.settings.budget.spend_log)
         return (directory / "simulated" if configuration.simulate else directory) / below
-    node = re.sub(r"[^A-Za-z0-9._-]+", "_", configuration.settings.budget.node)
+    node = re.sub(r"[^A-Za-z0-9._-]+|^\.+", "_", configuration.settings.budget.node)  # ".." would lead out of it
     name = f"simulated-{node}" if configuration.simulate else node
     base = _state_directory(environ)
     numbered = (base / (name if number == 1 else f"{name}-{number}") / below for number in range(1, _MAX_SIDECARS))
@@ -61,12 +62,24 @@ def _state_directory(environ: Mapping[str, str]) -> Path:
         except OSError:
             pass  # a container's read-only root, or a user without a home: see below
     fallback = Path(tempfile.gettempdir(), f"atlas-sidecar-{os.getuid()}")
+    if not _is_ours(fallback):
+        fallback = Path(tempfile.mkdtemp(prefix="atlas-sidecar-"))
     _log.warning(
         "the state directory cannot be written: the spend log is kept in %s and may not survive a restart; "
         "budget.spend_log names a better place",
         fallback,
     )
     return fallback
+
+
+def _is_ours(directory: Path) -> bool:
+    """Make a directory that only we may enter; return False where somebody else made it: /tmp is everybody's."""
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        status = directory.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def _is_free(directory: Path) -> bool:

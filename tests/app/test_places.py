@@ -75,3 +75,26 @@ def test_without_a_place_to_write_it_takes_the_temporary_directory_and_says_so(
     directory = spend_log_directory(configuration(tmp_path), environ)
     assert directory == tmp_path / f"atlas-sidecar-{os.getuid()}" / "default"
     assert "may not survive a restart" in caplog.text
+
+
+@pytest.mark.parametrize("node", ["..", ".", "../x", ".../.."])
+def test_no_node_leads_out_of_the_state_directory(tmp_path: Path, node: str) -> None:
+    named = configuration(tmp_path, f"budget: {{node: '{node}'}}\n")
+    directory = spend_log_directory(named, {"HOME": str(tmp_path)})
+    assert directory.resolve().parent == (tmp_path / ".local/state/atlas-sidecar").resolve()
+
+
+def test_a_directory_that_somebody_else_prepared_in_tmp_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    usual = tmp_path / f"atlas-sidecar-{os.getuid()}"
+    without_home = configuration(tmp_path)
+    assert spend_log_directory(without_home, {}).parent == usual
+    usual.chmod(0o777)
+    assert spend_log_directory(without_home, {}).parent not in (usual, tmp_path)
+    usual.rmdir()
+    usual.symlink_to(tmp_path / "theirs")
+    taken = spend_log_directory(without_home, {}).parent
+    assert taken != usual
+    assert taken.stat().st_mode & 0o077 == 0
