@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from atlas_sidecar.adapters.clock import SystemClock
 from atlas_sidecar.adapters.secrets import FileSecret
@@ -14,6 +15,8 @@ from atlas_sidecar.config import Configuration
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
+
+_SECRET_HEADER: Final = re.compile("auth|key|token|secret|cookie|password", re.IGNORECASE)
 
 
 def set_up_log(configuration: Configuration) -> None:
@@ -38,9 +41,13 @@ def build(configuration: Configuration, clock: SystemClock, processors: Sequence
 
 
 def known_secrets(configuration: Configuration) -> Callable[[], list[str]]:
-    """Return who knows the keys of now, those in files included."""
+    """Return who knows the keys of now: those in files, in headers, and the budget service's token included."""
     fixed = [key.secret.get_secret_value() for key in configuration.keys.values() if key.secret is not None]
+    headers = [pair for entry in configuration.providers.values() for pair in entry.headers.items()]
+    fixed += [value.rpartition(" ")[2] for name, value in headers if _SECRET_HEADER.search(name)]
     paths = {key.file for key in configuration.keys.values() if key.file}
+    if token := configuration.settings.budget.token_file:
+        paths.add(token)
     files = [FileSecret(path) for path in sorted(paths)]
 
     def now() -> list[str]:
