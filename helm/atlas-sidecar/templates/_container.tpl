@@ -54,10 +54,12 @@ seccompProfile:
   imagePullPolicy: {{ $values.image.pullPolicy }}
   restartPolicy: Always
   args: [serve, --config, /etc/atlas/config/atlas.yaml{{ if $values.simulate }}, --simulate{{ end }}]
-  {{- with $values.extraEnv }}
   env:
+    # For `kubectl exec ... -- atlas-sidecar health`.
+    {{- include "atlas-sidecar.env" . | nindent 4 }}
+    {{- with $values.extraEnv }}
     {{- toYaml . | nindent 4 }}
-  {{- end }}
+    {{- end }}
   ports:
     - name: atlas-health
       containerPort: {{ $values.healthPort }}
