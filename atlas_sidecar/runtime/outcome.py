@@ -19,6 +19,10 @@ class Totals(NamedTuple):
 
 def totals(attempts: Sequence[Attempt]) -> Totals:
     """Return what the attempts cost and used together."""
+    if len(attempts) == 1:  # nearly every call
+        only = attempts[0]
+        unknown = only.cost_nano_usd is None
+        return Totals(only.cost_nano_usd or 0, only.cost_estimated, unknown, only.usage)
     usage = Usage()
     for attempt in attempts:
         usage += attempt.usage

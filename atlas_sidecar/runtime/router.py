@@ -186,6 +186,8 @@ def _unknown_models(unknown: tuple[str, ...], requirements: Requirements, engine
 
 
 def _check_options(request: GenerateRequest, engine: Engine) -> None:
+    if not request.provider_options:
+        return
     known = set(engine.providers) | {model.provider_kind for model in engine.models.values()}
     known |= {model.ref.provider for model in engine.models.values()}
     for name in request.provider_options:

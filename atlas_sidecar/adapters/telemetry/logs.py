@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -230,5 +231,10 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _time(unix_s: float) -> str:
-    whole, part = divmod(unix_s, 1)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int(part * 1000):03d}Z"
+    whole = int(unix_s)
+    return f"{_second(whole)}.{int((unix_s - whole) * 1000):03d}Z"
+
+
+@lru_cache(2)
+def _second(unix_s: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_s))

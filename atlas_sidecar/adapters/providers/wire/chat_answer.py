@@ -132,8 +132,16 @@ class ChatDecoder:
             self._usage = usage_of(usage)
             out.append(UsageReport(self._usage))
         for choice in chunk.choices or ():
-            if choice.index == 0:
-                self._choice(choice, out)
+            if choice.index != 0:
+                continue
+            delta = choice.delta
+            # Nearly every chunk: some text of a part that has begun, and nothing beside it.
+            if delta is not None and self._text >= 0 and choice.finish_reason is None and choice.error is None:
+                text = delta.only_text
+                if text:
+                    out.append(TextDelta(self._text, text))
+                    continue
+            self._choice(choice, out)
 
     def _choice(self, choice: Choice, out: list[ProviderEvent]) -> None:
         if choice.error is not None:
