@@ -25,6 +25,7 @@ from atlas_sidecar.core.types import (
     Requirements,
     Snapshot,
     Target,
+    TokenLine,
     Weights,
 )
 from tests.core import strategies as any_
@@ -150,7 +151,7 @@ def _twin(
     any_.target_lists(any_.flat_prices),
     healthy,
     any_.weights,
-    st.integers(1, USD),
+    any_.unit,
     st.tuples(any_.unit, any_.unit, any_.unit, any_.unit),
     st.booleans(),
 )
@@ -158,21 +159,23 @@ def test_within_a_tier_what_is_as_good_in_every_term_and_cheaper_never_ranks_low
     targets: tuple[Target, ...],
     snapshot: Snapshot,
     weights: Weights,
-    cheaper: int,
+    share: float,
     gains: tuple[float, float, float, float],
     scarce: bool,
 ) -> None:
     first = targets[0]
-    assume(first.model.price is not None and first.model.price.input >= cheaper)
+    least = TOKENS_PER_MILLION // ROOMY.input_tokens  # below a nano-dollar nothing is cheaper
+    assume(first.model.price is not None and first.model.price.input >= least)
     assume(weights.price_sensitivity > 0)
-    assume(cheaper * ROOMY.input_tokens >= TOKENS_PER_MILLION)  # below a nano-dollar nothing is cheaper
+    assert first.model.price is not None
+    cheaper = least + int(share * (first.model.price.input - least))
     state = snapshot.models.get(first.model.ref.id, ModelState())
     twin, stronger = _twin(first, state, cheaper, gains)
     budget = BudgetState(100 * USD, 10 * USD, 100_000 * USD) if scarce else BudgetState()
     lines = {**snapshot.token_lines}
     if (line := lines.get(first.model.ref.id)) is not None:
-        assume(line.slope >= 1.0 and line.overhead >= 0.0)  # so that what is cheaper a token is so by a nano-dollar
-        lines["z"] = line
+        # Both count alike, and no less than was estimated: what is cheaper a token is then so by a nano-dollar.
+        lines["z"] = lines[first.model.ref.id] = TokenLine(max(line.slope, 1.0), max(line.overhead, 0.0))
     seen = replace(
         snapshot, models={**snapshot.models, "z": stronger}, budget=budget, affinity_model="", token_lines=lines
     )

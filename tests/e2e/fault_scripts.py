@@ -151,7 +151,7 @@ FAULTS: Final = [
         second=(DOWN, status(500), GOOD),
         breaks=True,
     ),
-    fault(_BOTH, "429 once, the other one down", *once(status(429, retry_after="0.2")), second=(DOWN,)),
+    fault(_BOTH, "429 once, Retry-After: 0, the other one down", *once(status(429, retry_after="0")), second=(DOWN,)),
     fault(_BOTH, "cut once, the other one down", *once(CUT), second=(DOWN,), breaks=True),
     fault(_BOTH, "503 always", DOWN, second=(DOWN,), hopeless=True),
     fault(

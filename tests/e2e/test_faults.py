@@ -39,7 +39,7 @@ within {FIRST_TOKEN_S:g} s, idle {IDLE_S:g} s, three attempts per model, a deadl
 
 How to read it: ✔ the whole right answer, ✘ the status, its reason, and the wait in RetryInfo. Then the requests in
 order, with the class of each failure; `(reset)`: the caller was told to discard what it had; `(carried on)`: the answer
-went on where it had broken off; `N chars, then`: so much had been sent.
+went on where it had broken off; `after a part of it`: the caller has the beginning of the answer, word for word.
 
 For every cell the run asserts: where some model's script succeeds within its attempts, the caller gets the whole right
 answer (but where FAIL ends after content, or the request itself is at fault); what ends OK is whole; every call ends
@@ -111,6 +111,7 @@ def _check_promises(fault: Fault, policy: str, heard: Heard) -> None:
         assert heard.text == ("" if policy == "BUFFER" else TEXT)
     else:
         assert heard.reason == heard.last.failed.reason != ""
+        assert TEXT.startswith(heard.text)
         assert policy != "BUFFER" or heard.text == ""
 
 
@@ -121,7 +122,7 @@ def _told(heard: Heard) -> str:
         wait = "" if heard.retry_after_s is None else f", RetryInfo {_rounded(heard.retry_after_s)}"
         outcome = f"✘ {heard.code.name} {heard.reason}{wait}"
         if heard.text:
-            outcome += f", {len(heard.text)} chars, then"
+            outcome += ", after a part of it:"  # how much arrives before a cut is the network's affair
     story = []
     for attempt in heard.attempts:
         name = attempt.model.id.rpartition("-")[2]
