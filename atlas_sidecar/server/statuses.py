@@ -17,6 +17,8 @@ DOMAIN: Final = "atlas.sidecar"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 # gRPC's default bound on all of a call's metadata is 8 KiB; the details get a part of it.
 MAX_DETAILS_BYTES: Final = 4096
+MAX_MESSAGE_BYTES: Final = 1024
+MAX_DESCRIPTION_BYTES: Final = 1024
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -32,7 +34,7 @@ class Ending:
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         self.code = _CODES[STATUS_OF[reason]]
-        self.message = message[:1024]
+        self.message = _shortened(message, MAX_MESSAGE_BYTES)
         details = [_packed(ErrorInfo(reason=reason.value, domain=DOMAIN, metadata=metadata or {}))]
         if retry_after_s is not None:
             details.append(_packed(RetryInfo(retry_delay=duration(retry_after_s))))
@@ -52,12 +54,23 @@ def _add_violations(status: Status, violations: tuple[FieldViolation, ...]) -> N
     request = BadRequest()
     left = MAX_DETAILS_BYTES - status.ByteSize()
     for violation in violations:
-        one = BadRequest.FieldViolation(field=violation.field, description=violation.description)
+        description = _shortened(violation.description, MAX_DESCRIPTION_BYTES)  # it may list every model there is
+        one = BadRequest.FieldViolation(field=violation.field, description=description)
         left -= one.ByteSize() + 8
         if left < 0 and request.field_violations:
             break
         request.field_violations.append(one)
     status.details.append(_packed(request))
+
+
+def _shortened(text: str, most_bytes: int) -> str:
+    """Return the beginning of a text that takes at most so many bytes in a header: %XX for each that is not ASCII."""
+    size = 0
+    for i, character in enumerate(text):
+        size += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode())
+        if size > most_bytes:
+            return text[:i]
+    return text
 
 
 def _packed(message: ErrorInfo | RetryInfo | BadRequest) -> Any:

@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from clients.conformance.doubles import doubles
 from clients.conformance.judging import judge, normalise
 from clients.conformance.scenarios import Scenario, load, runner_input, sidecar_config
 
@@ -83,14 +84,16 @@ def conform(scenarios: Sequence[Scenario], runners: Sequence[str]) -> dict[str, 
     with tempfile.TemporaryDirectory(prefix="atlas-") as name:
         folder = Path(name)
         config = sidecar_config(scenarios, runs, ["127.0.0.1:0", f"unix:{folder}/router.sock"])
-        with sidecar(config, folder) as addresses, _nobody() as nobody:
+        with sidecar(config, folder) as addresses:
             targets = dict(zip(TRANSPORTS, addresses, strict=True))
             cells = {}
             for run in runs:
                 runner, _, transport = run.rpartition("-")
                 path = folder / f"{run}.json"
-                path.write_text(json.dumps(runner_input(scenarios, run, nobody), ensure_ascii=False))
-                cells[run] = _cells(scenarios, run, _execute(RUNNERS[runner], targets[transport], path))
+                with doubles() as others, _nobody() as nobody:
+                    steps = runner_input(scenarios, run, {**others, "nobody": nobody})
+                    path.write_text(json.dumps(steps, ensure_ascii=False))
+                    cells[run] = _cells(scenarios, run, _execute(RUNNERS[runner], targets[transport], path))
     return cells
 
 

@@ -81,7 +81,8 @@ def sidecar_config(scenarios: Iterable[Scenario], runs: Iterable[str], listen: l
                 providers[prefix + name] = {"kind": "simulated", **PACE, **simulated, "models": script}
                 own = {key: value for key, value in given.items() if key not in SIMULATED}
                 models[prefix + name] = {**MODEL, **own, "provider": prefix + name, "model": name}
-            roles[prefix + "role"] = {"tiers": [[prefix + name] for name in scenario.models]}
+            if scenario.models:
+                roles[prefix + "role"] = {"tiers": [[prefix + name] for name in scenario.models]}
     return {
         "listen": listen,
         "providers": providers,
@@ -92,13 +93,13 @@ def sidecar_config(scenarios: Iterable[Scenario], runs: Iterable[str], listen: l
     }
 
 
-def runner_input(scenarios: Iterable[Scenario], run: str, nobody: str) -> list[dict[str, Any]]:
-    """Return what a runner is to do; `nobody` is an address where nothing listens."""
+def runner_input(scenarios: Iterable[Scenario], run: str, others: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what a runner is to do; `others`: the addresses that a scenario's `target` may name."""
     return [
         {
             "name": scenario.name,
             "read": scenario.read,
-            "target": nobody if scenario.target == "nobody" else "",
+            "target": others[scenario.target] if scenario.target else "",
             "request": _request(scenario, run),
             "metadata": dict(scenario.metadata),
             "timeout_ms": scenario.timeout_ms,

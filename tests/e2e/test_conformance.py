@@ -14,14 +14,14 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.unknown_fields import UnknownFieldSet
-from google.rpc.error_details_pb2 import ErrorInfo
-from google.rpc.status_pb2 import Status
 
 from atlas_api import aio, client
 from atlas_api.errors import AtlasError
 from atlas_api.settings import Patience
 from atlas_api.v1 import router_pb2 as pb
-from atlas_api.v1.router_pb2_grpc import RouterServicer, add_RouterServicer_to_server
+from atlas_api.v1.router_pb2_grpc import add_RouterServicer_to_server
+from clients.conformance.doubles import Double, Leaving, Lost
+from clients.conformance.doubles import serving as double_serving
 from clients.conformance.judging import differences, judge
 from clients.conformance.run import Cell, conform, disagreements
 from clients.conformance.scenarios import Scenario, load
@@ -71,46 +71,11 @@ def test_a_scenario_can_fail() -> None:
 # ---------------------------------------------------------------- what is sent again, and what is not
 
 
-class Scripted(RouterServicer):
-    """Ends the first calls as it is told, then answers; counts them."""
-
-    def __init__(self, *endings: Sequence[pb.GenerateEvent] | None) -> None:
-        self.calls = 0
-        self._endings = list(endings)
-
-    def Generate(self, request: pb.GenerateRequest, context: Any) -> Iterator[pb.GenerateEvent]:  # noqa: N802  # the wire's name
-        self.calls += 1
-        if self._endings:
-            events = self._endings.pop(0)
-            reason = "DRAINING" if events is None or (events and events[-1].HasField("failed")) else ""
-            yield from events or ()
-            if reason:
-                status = Status(code=14, message="going")
-                status.details.add().Pack(ErrorInfo(reason=reason, domain="atlas.sidecar"))
-                context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-            context.abort(grpc.StatusCode.UNAVAILABLE, "going")
-        yield pb.GenerateEvent(seq=1, completed=pb.Completed(provider_request_id="answered"))
-
-    def Select(self, request: pb.SelectRequest, context: Any) -> pb.SelectResponse:  # noqa: N802  # the wire's name
-        raise NotImplementedError
-
-    def Health(self, request: pb.HealthRequest, context: Any) -> pb.HealthResponse:  # noqa: N802  # the wire's name
-        raise NotImplementedError
-
-
-DRAINING = [pb.GenerateEvent(seq=1, failed=pb.Failure(reason="DRAINING"))]
-STARTED = [pb.GenerateEvent(seq=1, started=pb.Started())]
-
-
 @pytest.fixture
-def served(request: pytest.FixtureRequest) -> Iterator[tuple[str, Scripted]]:
-    service = Scripted(*request.param)
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    add_RouterServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"127.0.0.1:{port}", service
-    server.stop(None).wait()
+def served(request: pytest.FixtureRequest) -> Iterator[tuple[str, Double]]:
+    service: Double = request.param()
+    with double_serving(service) as target:
+        yield target, service
 
 
 def collect(target: str, kind: str, patience_s: float = 3.0) -> pb.Completed:
@@ -126,25 +91,25 @@ def collect(target: str, kind: str, patience_s: float = 3.0) -> pb.Completed:
 
 
 @pytest.mark.parametrize("kind", ["sync", "asyncio"])
-@pytest.mark.parametrize("served", [(DRAINING, DRAINING)], indirect=True)
-def test_a_call_that_a_leaving_sidecar_refused_is_sent_again(served: tuple[str, Scripted], kind: str) -> None:
+@pytest.mark.parametrize("served", [Leaving], indirect=True)
+def test_a_call_that_a_leaving_sidecar_refused_is_sent_again(served: tuple[str, Double], kind: str) -> None:
     target, service = served
-    assert collect(target, kind).provider_request_id == "answered"
+    assert collect(target, kind).finish_reason == pb.FINISH_REASON_STOP
     assert service.calls == 3
 
 
 @pytest.mark.parametrize("kind", ["sync", "asyncio"])
-@pytest.mark.parametrize("served", [([DRAINING] * 99)], indirect=True)
-def test_patience_ends_and_the_error_says_why(served: tuple[str, Scripted], kind: str) -> None:
+@pytest.mark.parametrize("served", [lambda: Leaving(99)], indirect=True)
+def test_patience_ends_and_the_error_says_why(served: tuple[str, Double], kind: str) -> None:
     with pytest.raises(AtlasError) as raised:
         collect(served[0], kind, patience_s=0.5)
     assert raised.value.reason == "DRAINING"
-    assert raised.value.failure == DRAINING[0].failed
+    assert raised.value.failure == pb.Failure(reason="DRAINING")
 
 
 @pytest.mark.parametrize("kind", ["sync", "asyncio"])
-@pytest.mark.parametrize("served", [(STARTED,), ([],)], indirect=True, ids=["after an event", "without a reason"])
-def test_a_call_that_may_have_cost_something_is_never_sent_again(served: tuple[str, Scripted], kind: str) -> None:
+@pytest.mark.parametrize("served", [Lost, lambda: Lost(started=True)], indirect=True, ids=["at once", "after an event"])
+def test_a_call_that_may_have_cost_something_is_never_sent_again(served: tuple[str, Double], kind: str) -> None:
     target, service = served
     with pytest.raises(AtlasError) as raised:
         collect(target, kind)
@@ -156,7 +121,7 @@ def test_a_call_that_may_have_cost_something_is_never_sent_again(served: tuple[s
 def test_a_sidecar_that_starts_later_than_its_agent_is_waited_for(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "router.sock"
     server = grpc.server(futures.ThreadPoolExecutor(2))
-    add_RouterServicer_to_server(Scripted(), server)
+    add_RouterServicer_to_server(Double(), server)
 
     def start() -> None:
         time.sleep(0.5)
@@ -166,7 +131,7 @@ def test_a_sidecar_that_starts_later_than_its_agent_is_waited_for(tmp_path: Path
     later = threading.Thread(target=start)
     later.start()
     try:
-        assert collect(f"unix:{path}", kind, patience_s=10).provider_request_id == "answered"
+        assert collect(f"unix:{path}", kind, patience_s=10).finish_reason == pb.FINISH_REASON_STOP
     finally:
         later.join()
         server.stop(None).wait()
