@@ -16,8 +16,9 @@ plan, history, time and jitter always give the same step. Rules kept here (ROUTI
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 from atlas_sidecar.core.errors import ErrorClass, Reason
@@ -115,7 +116,8 @@ class RetryRefused(NamedTuple):
 class Verdict(NamedTuple):
     """Why a model may not be asked now.
 
-    `until_s`: when that ends, where known; `reason`: what the caller is told if nothing else can serve.
+    `until_s`: when that ends, where known; `reason`: what the caller is told if nothing else can serve, `metadata` with
+    it.
     """
 
     rejection: Rejection
@@ -123,6 +125,7 @@ class Verdict(NamedTuple):
     until_s: float = 0.0
     reason: Reason | None = None
     retry_after_s: float | None = None
+    metadata: Mapping[str, str] = MappingProxyType({})
 
 
 Event: TypeAlias = Failed | Skipped | RetryRefused
@@ -155,12 +158,13 @@ class Skip(NamedTuple):
 
 
 class Fail(NamedTuple):
-    """End the call. `retry_after_s`: the smallest wait that may help, where one may."""
+    """End the call. `retry_after_s`: the smallest wait that may help, where one may; `metadata`: of the error."""
 
     reason: Reason
     error_class: ErrorClass | None
     message: str
     retry_after_s: float | None = None
+    metadata: Mapping[str, str] = MappingProxyType({})
 
 
 Step: TypeAlias = Try | Wait | Skip | Fail
@@ -334,7 +338,9 @@ def _failure(history: History, failures: list[Failed], helps_s: float | None) ->
         for event in history:
             if isinstance(event, Skipped) and event.verdict.reason is not None:
                 verdict = event.verdict
-                return Fail(event.verdict.reason, ErrorClass.BUDGET, verdict.detail, verdict.retry_after_s)
+                return Fail(
+                    event.verdict.reason, ErrorClass.BUDGET, verdict.detail, verdict.retry_after_s, verdict.metadata
+                )
         return Fail(Reason.NO_ELIGIBLE_MODEL, None, "no model may serve this request; the decision says why", helps_s)
     last = failures[-1].error_class
     if any(f.content_sent for f in failures):

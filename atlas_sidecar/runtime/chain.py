@@ -181,7 +181,9 @@ class Chain:
             self._skip(step.target, Verdict(Rejection.BUDGET, message, 0.0, Reason.BUDGET_UNAVAILABLE))
             return False
         except AtlasError as denied:
-            verdict = Verdict(Rejection.BUDGET, denied.message, 0.0, denied.reason, denied.retry_after_s)
+            verdict = Verdict(
+                Rejection.BUDGET, denied.message, 0.0, denied.reason, denied.retry_after_s, denied.metadata
+            )
             self._skip(step.target, verdict)
             return False
         return True

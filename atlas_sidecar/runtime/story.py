@@ -146,6 +146,7 @@ class Story:
             decision=call.decision,
             trace_id=call.trace.trace_id,
             retry_after_s=step.retry_after_s,
+            metadata=step.metadata,
         )
         return Batch(index, (failure,) if quiet or told is None else (*told.events, failure))
 

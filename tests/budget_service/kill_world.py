@@ -51,6 +51,7 @@ class Upstream:
     asked: dict[str, str] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     port: int = 0
+    cuts: float = 0.04  # the part of the answers that breaks off
 
     async def start(self) -> asyncio.Server:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -78,7 +79,7 @@ class Upstream:
         """Stream an answer; False when it was cut on purpose."""
         number = f"req-{len(self.cost)}"
         self.asked[number] = call
-        cut = self.chance.random() < 0.04
+        cut = self.chance.random() < self.cuts
         tokens = 3 if cut else self.chance.randint(5, OUTPUT_CAP)
         self.cost[number] = INPUT_TOKENS * INPUT_PRICE + tokens * OUTPUT_PRICE
         head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
