@@ -13,6 +13,8 @@ from atlas_sidecar.cli.usage import UsageError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
+    # gRPC's core writes past Python's log, a line for each stranger who knocks at a TLS port. What matters we say.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     arguments = parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
