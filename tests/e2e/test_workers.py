@@ -33,7 +33,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def asked(address: str) -> pb.HealthResponse:
     """Ask over a connection of its own: the kernel deals connections, not calls."""
     with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-        answer: pb.HealthResponse = RouterStub(channel).Health(pb.HealthRequest(), timeout=10, wait_for_ready=True)  # type: ignore[no-untyped-call]
+        answer: pb.HealthResponse = RouterStub(channel).Health(pb.HealthRequest(), timeout=10, wait_for_ready=True)
         return answer
 
 
