@@ -1,7 +1,8 @@
 """Two sidecars, one ledger, and everything that can go wrong between them, in any order.
 
-What must hold whatever happens: true spend never exceeds the limit (closed policy, reservations are true caps); at every
-step recorded + suspense + leased covers what was truly spent; after healing every attempt is on the ledger exactly once.
+What must hold whatever happens: true spend never exceeds the limit (closed policy, reservations are true caps); at
+every step recorded + suspense + leased covers what was truly spent; after healing every attempt is on the ledger
+exactly once.
 """
 
 import asyncio
