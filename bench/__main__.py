@@ -40,6 +40,7 @@ def run(rounds: int, with_peers: bool) -> dict[str, Any]:
             "memory": lambda: measure.memory(rig, 4000),
             "paced": lambda: measure.saturation(rig),
             "growth": lambda: measure.growth(rig, 3),
+            "workers": lambda: measure.workers(rig, 3),
             "bystanders": lambda: measure.bystanders(rig),
         }
         if with_peers:

@@ -1,4 +1,4 @@
-"""The seven bars (docs/performance.md): each a figure, its bound, and whether it is met."""
+"""The seven bars (docs/performance.md) and that of several workers: a figure, its bound, whether it is met."""
 
 from __future__ import annotations
 
@@ -67,6 +67,14 @@ def bars(f: dict[str, Any]) -> list[Bar]:
         Bar(6, "overload refused", REFUSED - paced["refused"], 0.0, "left", f"{paced['refused']} of {REFUSED}"),
         Bar(6, "overload refused within", paced["refused within ms"], 500.0, "ms"),
         *_growth(growth, cpu),
+        Bar(
+            8,
+            "CPU of a call, two workers / one process",
+            f["workers"]["2 ms"] / f["workers"]["1 ms"],
+            1 / 0.9,
+            "x",
+            f"{f['workers']['2 calls/s']:,.0f} calls/s, {f['workers']['1 calls/s']:,.0f} calls/s",
+        ),
     ]
 
 

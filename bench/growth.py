@@ -105,10 +105,10 @@ def draw(figures: dict[str, Any]) -> None:
         ("", [float(n) for n in found], list(found.values())),
     )  # fmt: skip
     rows = figures["latency"]
-    across = [row["calls_per_s"] for row in rows]
+    across, p50, p99 = ([row[name] for row in rows] for name in ("calls_per_s", "p50_ms", "p99_ms"))
     chart(
         "bench-latency.png", "Short answers: latency up to saturation (1 to 128 at once)", "answers a second",
-        "latency, ms", ("p50", across, [row["p50_ms"] for row in rows]), ("p99", across, [row["p99_ms"] for row in rows]),
+        "latency, ms", ("p50", across, p50), ("p99", across, p99),
     )  # fmt: skip
     points = figures["memory"]
     chart(

@@ -24,7 +24,7 @@ from bench.processes import serve_commands
 
 SELECT: Final = "/atlas_api.v1.Router/Select"
 GENERATE: Final = "/atlas_api.v1.Router/Generate"
-_channels: dict[str, grpc.aio.Channel] = {}
+_channels: dict[tuple[str, int], grpc.aio.Channel] = {}
 
 
 class Run:
@@ -94,17 +94,17 @@ class Run:
 async def handle(command: dict[str, Any]) -> Any:
     """Carry out one command."""
     address, request, run = command["address"], bytes.fromhex(command["request"]), Run(command)
-    channel = _channels.get(address)
-    if channel is None:
-        channel = _channels[address] = grpc.aio.insecure_channel(address)
+    channels = [_channel(address, number) for number in range(command.get("connections", 1))]
+    channel = channels[0]
     started_s = time.perf_counter()
     if command.get("agent"):
         await run.agent(RouterStub(channel).Generate, pb.GenerateRequest.FromString(request))
     else:
         streamed = command["method"].endswith(("Generate", "Stream"))
-        call: Any = (channel.unary_stream if streamed else channel.unary_unary)(command["method"])
+        calls: list[Any] = [(c.unary_stream if streamed else c.unary_unary)(command["method"]) for c in channels]
         one = run.streams if streamed else run.unary
-        await asyncio.gather(*(one(call, request) for _ in range(command.get("at_once", 1))))
+        at_once = range(command.get("at_once", 1))
+        await asyncio.gather(*(one(calls[number % len(calls)], request) for number in at_once))
     return {
         "elapsed_s": time.perf_counter() - started_s,
         "first_s": run.first_s,
@@ -114,6 +114,15 @@ async def handle(command: dict[str, Any]) -> Any:
         "refused_max_s": max(run.refused_s, default=0.0),
         "gaps": percentiles(run.gaps_s),
     }
+
+
+def _channel(address: str, number: int) -> grpc.aio.Channel:
+    """Return a connection of its own for each number."""
+    found = _channels.get((address, number))
+    if found is None:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        found = _channels[address, number] = grpc.aio.insecure_channel(address, options)
+    return found
 
 
 def percentiles(values: list[float]) -> dict[str, float]:

@@ -221,6 +221,28 @@ def growth(rig: Rig, rounds: int) -> Figures:
     return {name: statistics.median(values) for name, values in took.items()}
 
 
+def workers(rig: Rig, rounds: int) -> Figures:
+    """Return the CPU of a short answer, milliseconds, of one process and of two workers, both at capacity."""
+    took: dict[int, list[float]] = {1: [], 2: []}
+    served: dict[int, list[float]] = {1: [], 2: []}
+    with ExitStack() as stack:
+        found = {}
+        for count in took:
+            folder = rig.folder / f"workers-{count}"
+            settings = rig.configure(folder.name, ("openai",))
+            process, address = sidecar.start(folder, settings, "--workers", str(count))
+            found[count] = stack.enter_context(process), address
+            rig.generate("openai-short", 400, address, at_once=16, connections=16)
+        for _ in range(rounds):
+            for count, (process, address) in found.items():
+                before_s, calls = process.whole_cpu_s(), 1000
+                answer = rig.generate("openai-short", calls, address, at_once=16, connections=16)
+                took[count].append((process.whole_cpu_s() - before_s) / calls * 1e3)
+                served[count].append(calls / answer["elapsed_s"])
+    figures = {f"{count} ms": statistics.median(values) for count, values in took.items()}
+    return {**figures, **{f"{count} calls/s": statistics.median(values) for count, values in served.items()}}
+
+
 def scoring(rig: Rig) -> float:
     """Return the microseconds of one decision among 30 candidates."""
     command = [sys.executable, "-m", "bench.scoring", str(rig.folder / "main" / "config.yaml")]

@@ -69,6 +69,11 @@ class Process:
         """Return the CPU time used so far, seconds."""
         return time.clock_gettime(~self.pid << 3 | _CPUCLOCK_SCHED)
 
+    def whole_cpu_s(self) -> float:
+        """Return the CPU time of this process and its children, seconds."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return self.cpu_s() + sum(time.clock_gettime(~int(pid) << 3 | _CPUCLOCK_SCHED) for pid in children)
+
     def memory_mb(self) -> float:
         """Return the resident set, MB of 10^6 bytes, without the children."""
         status = Path(f"/proc/{self.pid}/status").read_text()
