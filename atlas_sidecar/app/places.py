@@ -61,7 +61,10 @@ def _state_directory(environ: Mapping[str, str]) -> Path:
                 return directory
         except OSError:
             pass  # a container's read-only root, or a user without a home: see below
-    fallback = Path(tempfile.gettempdir(), f"atlas-sidecar-{os.getuid()}")
+    try:
+        fallback = Path(tempfile.gettempdir(), f"atlas-sidecar-{os.getuid()}")
+    except FileNotFoundError:  # nothing at all can be written: opening the spend log says so, by this name
+        return Path("/tmp/atlas-sidecar")  # noqa: S108 - as above
     if not _is_ours(fallback):
         fallback = Path(tempfile.mkdtemp(prefix="atlas-sidecar-"))
     _log.warning(

@@ -67,6 +67,13 @@ def test_it_serves_as_nobody_writes_only_to_its_volume_and_drains(start: Run, tm
     assert list((tmp_path / "spend").iterdir())
 
 
+def test_where_nothing_can_be_written_it_says_what_it_needs(start: Run) -> None:
+    name = start("serve", "--simulate")
+    assert podman("wait", name) == "1"
+    assert "cannot start: spend log" in logs(name)
+    assert "Traceback" not in logs(name)
+
+
 def run_in_background(*command: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(["podman", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
