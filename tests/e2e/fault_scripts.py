@@ -14,7 +14,7 @@ from tests.adapters.replay import Answer, Seen
 TEXT: Final = "The tide tables for Tuesday: low water at six, high water at noon, and calm between them."
 WORDS: Final = [word + " " for word in TEXT.split(" ")[:-1]] + [TEXT.rpartition(" ")[2]]
 FIRST_TOKEN_S: Final = 1.0
-IDLE_S: Final = 1.6
+IDLE_S: Final = 2.2
 SAID: Final = 4  # chunks before a stream breaks
 
 
@@ -121,7 +121,7 @@ FAULTS: Final = [
     fault(_OPENING, "silence: not even a status", SILENT),
     fault(_OPENING, "headers, then silence", HEADERS_ONLY),
     fault(_OPENING, "an empty first event, then silence", ROLE_ONLY),
-    fault(_OPENING, "a slow first token, within its limit", paused(GOOD, 1, FIRST_TOKEN_S / 2)),
+    fault(_OPENING, "a slow first token, within its limit", paused(GOOD, 1, FIRST_TOKEN_S / 5)),
     fault(_OPENING, "an error event once", Answer.sse(ROLE, IN_STREAM_ERROR), GOOD),
     fault(_OPENING, "a malformed event once", Answer.sse(ROLE, '{"id": "c", "choi'), GOOD),
     fault(_OPENING, "cut after the headers, always", Answer(after="cut")),
@@ -185,8 +185,10 @@ class Script:
         last = seen.json["messages"][-1]
         if answer is REFUSES_PREFILL and last["role"] != "assistant":
             return GOOD
-        if answer is not GOOD or last["role"] != "assistant":
+        if (answer is not GOOD and answer is not CUT) or last["role"] != "assistant":
             return answer
         assert TEXT.startswith(last["content"])
         rest = TEXT[len(last["content"]) :]
+        if answer is CUT:
+            return Answer.sse(ROLE, chunk(rest[:1]), chunk(rest[1:9]), after="cut", pause_s=BREAK_S)
         return spoken([rest[:1], rest[1:9], rest[9:]])
