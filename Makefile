@@ -58,6 +58,7 @@ check-helm: setup ## the charts, with Helm 4 and 3: lint, schemas, refusals, sec
 full: setup e2e-tracing check-helm ## the kill tests at full length: 20 sidecars and the service, 60 s each; the traces in a real viewer; pods
 	@ATLAS_KILL_SIDECARS=20 ATLAS_KILL_SECONDS=60 ATLAS_REPLICA_SECONDS=60 $(BIN)/pytest -s tests/budget_service/test_kill_sidecars.py tests/budget_service/test_replicas.py
 	@tools/image; status=$$?; [ $$status -eq 0 ] || [ $$status -eq 2 ] # 2: buildah is missing, and the tests skip
+	@$(MAKE) conformance && ATLAS_CLIENTS=python,go,typescript,java $(BIN)/pytest tests/e2e/test_examples.py
 	@ATLAS_PODS=1 $(BIN)/pytest -s -rs --timeout 300 tests/e2e/test_pod.py tests/e2e/test_image.py
 
 conformance: setup ## the scenarios of clients/conformance in every language against one sidecar: make conformance ARGS="go java"
