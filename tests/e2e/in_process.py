@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Final
 import grpc.aio
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from opentelemetry.sdk.trace import SpanProcessor
 
 from atlas_api.v1 import router_pb2 as pb
 from atlas_api.v1.router_pb2_grpc import RouterStub
@@ -29,6 +30,7 @@ class Heard:
     code: grpc.StatusCode = grpc.StatusCode.OK
     reason: str = ""
     retry_after_s: float | None = None
+    status: str = ""  # the status' message and trailers, where it is not OK
 
     @property
     def kinds(self) -> list[str]:
@@ -83,7 +85,7 @@ class Running:
             async for event in self.router.Generate(request, timeout=timeout_s):
                 heard.events.append(event)
         except grpc.aio.AioRpcError as error:
-            heard.code = error.code()
+            heard.code, heard.status = error.code(), f"{error.details()} {error.trailing_metadata()}"
             for detail in details_of(error):
                 info, wait = ErrorInfo(), RetryInfo()
                 if detail.Unpack(info):
@@ -109,11 +111,13 @@ def details_of(error: grpc.aio.AioRpcError) -> list[Any]:
 
 
 @asynccontextmanager
-async def running(config: str, home: Path, *, simulate: bool = False) -> AsyncIterator[Running]:
+async def running(
+    config: str, home: Path, *, simulate: bool = False, processors: Sequence[SpanProcessor] = ()
+) -> AsyncIterator[Running]:
     """Serve a configuration (YAML) on a free port; providers are opened, nothing is probed."""
     path = _written(config, home)
     environ = {"HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "ATLAS_LISTEN": "127.0.0.1:0"}
-    sidecar = Sidecar(load(str(path), environ, simulate=simulate), environ, SystemClock())
+    sidecar = Sidecar(load(str(path), environ, simulate=simulate), environ, SystemClock(), processors)
     addresses, _ = await sidecar.start()
     try:
         await sidecar.live.start()
