@@ -227,7 +227,7 @@ class Books:
         """
         latest = self.current.get(root)
         if latest is not None and now_ms < latest.span.ends_at_ms:
-            return latest.span if now_ms >= latest.span.starts_at_ms else self._earlier(root, now_ms, latest.span)
+            return latest.span if now_ms >= latest.span.starts_at_ms else self._earlier(root, now_ms)
         span = day_at(now_ms, zone(self.nodes[root].time_zone) or UTC)
         if latest is not None:
             known = self.days.get((root, span.name))
@@ -236,10 +236,23 @@ class Books:
         self._create_day(root, span)
         return span
 
-    def _earlier(self, root: str, now_ms: int, latest: Span) -> Span:
-        """Return the day of an instant before the latest day: this replica's clock is behind another's."""
-        days = (day.span for (of, _), day in self.days.items() if of == root)
-        return next((span for span in days if span.starts_at_ms <= now_ms < span.ends_at_ms), latest)
+    def _earlier(self, root: str, now_ms: int) -> Span:
+        """Return the day of an instant before the latest day: this clock is behind another, or one jumped ahead.
+
+        Where a jump left days out, the missing one is made, between those that are there.
+        """
+        spans = [day.span for (of, _), day in self.days.items() if of == root]
+        for span in spans:
+            if span.starts_at_ms <= now_ms < span.ends_at_ms:
+                return span
+        span = day_at(now_ms, zone(self.nodes[root].time_zone) or UTC)
+        if known := self.days.get((root, span.name)):
+            return known.span
+        starts_at_ms = max([span.starts_at_ms, *(other.ends_at_ms for other in spans if other.ends_at_ms <= now_ms)])
+        ends_at_ms = min([span.ends_at_ms, *(other.starts_at_ms for other in spans if other.starts_at_ms > now_ms)])
+        span = Span(span.name, starts_at_ms, ends_at_ms)
+        self._create_day(root, span)
+        return span
 
     def day(self, root: str, name: str) -> Span | None:
         """Return the named day of a tree, creating it; None when the name is none."""

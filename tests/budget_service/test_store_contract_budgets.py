@@ -161,6 +161,17 @@ async def test_a_clock_that_jumps_back_over_midnight_finds_the_day_before(store:
     assert (await account(store)).leased_nano_usd == 20
 
 
+async def test_a_clock_that_jumped_ahead_for_a_year_and_back_leaves_every_day_its_own_limit(store: Store) -> None:
+    await do(store, limit(1000), NodeStatus)
+    (far,) = (await done(store, sync(1, want(1000)), NOON + 365 * 24 * HOUR)).grants
+    assert far.period == "2027-11-23"
+    days = [(await do(store, reserve(900, name=f"r{n}"), Grant, NOON + n * 24 * HOUR)).period for n in range(4)]
+    assert days == ["2026-11-23", "2026-11-24", "2026-11-25", "2026-11-26"]
+    assert far.lease_id in (await done(store, sync(2, far.lease_id), NOON + 73 * HOUR)).recalled
+    assert (await account(store, at=NOON + 24 * HOUR)).leased_nano_usd == 900
+    assert (await account(store, at=NOON + 365 * 24 * HOUR)).leased_nano_usd == far.amount_nano_usd
+
+
 async def test_a_sidecar_silent_for_long_is_forgotten_and_comes_back_without_harm(store: Store) -> None:
     await do(store, limit(1000), NodeStatus)
     (grant,) = (await done(store, sync(1, want(100)))).grants
