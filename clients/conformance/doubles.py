@@ -108,7 +108,7 @@ def _later(event: pb.GenerateEvent) -> pb.GenerateEvent:
 def serving(service: RouterServicer) -> Iterator[str]:
     """Serve until the block ends; yield the address."""
     server = grpc.server(futures.ThreadPoolExecutor(2))
-    add_RouterServicer_to_server(service, server)  # type: ignore[no-untyped-call]  # generated
+    add_RouterServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
