@@ -30,6 +30,9 @@ from atlas_sidecar.core.types import (
     ToolCallStart,
 )
 
+MAX_CHARACTERS = 16 * 1024 * 1024  # of one hop's answer
+_PIECE_CHARACTERS = 100
+
 
 class _Builder:
     """One part in the making."""
@@ -69,6 +72,7 @@ class Answer:
         self.plain_text = True
         self.chunks = 0
         self.output_characters = 0
+        self._beside = 0  # characters of what is no output, and something for each piece that is no text
 
     def carry_on(self, provider_kind: str) -> None:
         """Keep what is there; what follows is from another provider and goes on in the last part."""
@@ -80,6 +84,11 @@ class Answer:
         self.has_content = False
         self.chunks = 0
         self.output_characters = 0
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether more has come than any model says: it is kept in memory until the end, so it must end."""
+        return self.output_characters + self._beside > MAX_CHARACTERS
 
     def prefill(self) -> str:
         """Return the text that another model is to carry on."""
@@ -111,6 +120,7 @@ class Answer:
         return delta
 
     def _add_other(self, part: _Builder, delta: Delta) -> None:
+        self._beside += _PIECE_CHARACTERS
         match delta:
             case ToolArguments(_, text) | RefusalDelta(_, text):
                 part.fragments.append(text)
@@ -123,8 +133,10 @@ class Answer:
                 part.kind, part.tool_id, part.name = ToolCallStart, call_id, name
             case SignatureDelta(_, signature):
                 part.signature += signature
+                self._beside += len(signature)
             case OpaqueDelta(_, opaque):
                 part.opaque = opaque
+                self._beside += len(opaque.json)
 
     def _moved(self, delta: Delta) -> Delta:
         if self._offset is None:

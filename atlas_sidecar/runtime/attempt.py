@@ -165,6 +165,8 @@ class AttemptRun:
                 self._tools.flight.head(event.rate_limit)
             elif (delta := answer.add(event)) is not None:
                 content.append(delta)
+        if answer.is_too_large:
+            raise ProviderError(ErrorClass.STREAM_BROKEN, "the answer does not end", code="answer_too_large")
         self.first_batch = bool(content) and self.first_content_s is None
         if self.first_batch:
             self.first_content_s = self._tools.clock.monotonic_s() - self._started_s

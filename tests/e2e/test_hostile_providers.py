@@ -4,8 +4,9 @@ Whatever comes, the call ends with `completed` or `failed`, the books stay withi
 goes on serving.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import grpc
 import pytest
 
 from atlas_api.v1 import router_pb2 as pb
+from atlas_sidecar.core.types import Delta, Opaque, OpaqueDelta, SignatureDelta, TextDelta, ToolCallStart
+from atlas_sidecar.runtime.answer import Answer as Told
 from tests.adapters.replay import Answer, Upstream
 from tests.adapters.replay import serving as upstream_serving
 from tests.e2e.in_process import Heard, Running, asked, running
@@ -162,3 +165,27 @@ async def test_half_characters_of_a_caller_are_sent_as_replaced_ones(
         for text in ("{" * 5000, '{"a":' * 900 + "1" + "}" * 900):
             got = await sidecar.generate(conversation(text))
             assert got.code in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def test_every_piece_of_an_answer_counts_towards_its_bound() -> None:
+    pieces: list[Callable[[int], Delta]] = [
+        lambda index: TextDelta(index, "x" * 100_000),
+        lambda index: SignatureDelta(0, b"x" * 100_000),
+        lambda index: OpaqueDelta(index, Opaque("openai", "thing", "x" * 100_000)),
+        lambda index: ToolCallStart(index, "", "f"),
+    ]
+    for piece in pieces:
+        answer, count = Told("openai"), 0
+        while not answer.is_too_large:
+            answer.add(piece(count))
+            count += 1
+            assert count < 200_000
+
+
+async def test_an_answer_without_end_is_ended(tmp_path: Path, upstream: Upstream) -> None:
+    chunk = {"id": "c", "choices": [{"index": 0, "delta": {"content": "x" * 500_000}}]}
+    async with running(config("openai", upstream.url), tmp_path) as sidecar:
+        got = await heard(sidecar, upstream, Answer.sse(*[chunk] * 40, after="stall"))
+        assert (got.code, got.reason) == (grpc.StatusCode.ABORTED, "STREAM_BROKEN")
+        assert got.attempts[0].code == "answer_too_large"
+        await asyncio.wait_for(upstream.disconnected.wait(), 5)
