@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from atlas_sidecar.runtime.engine import FallbackSettings, Timeouts
 from atlas_sidecar.runtime.events import HopFailed, Reset, Started
 from atlas_sidecar.runtime.router import CallContext
 from tests.runtime.rig import FastClock, ask, completed, failed, model, names, rig
+from tests.runtime.virtual_time import LoopClock, run
 
 FAST = Timeouts(time_to_first_token_s=0.15, idle_s=0.15)
 
@@ -143,13 +143,17 @@ async def test_a_stall_after_content_breaks_the_stream(tmp_path: Path) -> None:
     assert done.attempts[0].error_class is ErrorClass.STREAM_BROKEN
 
 
-async def test_the_caller_hears_of_its_deadline_before_it_passes(tmp_path: Path) -> None:
-    r = await rig(tmp_path, {"a": [{"silent": True}]})
-    r.context = CallContext({}, time_left_s=0.4)
-    started = asyncio.get_running_loop().time()
-    end = failed(await r.generate(ask()))
-    assert asyncio.get_running_loop().time() - started < 0.4
-    assert (end.reason, end.error_class) == (Reason.DEADLINE, ErrorClass.DEADLINE)
+@pytest.mark.parametrize(("time_left_s", "margin_s"), [(0.4, 0.02), (20.0, 0.05)])
+def test_the_caller_hears_of_its_deadline_before_it_passes(tmp_path: Path, time_left_s: float, margin_s: float) -> None:
+    async def main() -> None:
+        r = await rig(tmp_path, {"a": [{"silent": True}]}, clock=LoopClock())
+        r.context = CallContext({}, time_left_s=time_left_s)
+        started_s = r.clock.monotonic_s()
+        end = failed(await r.generate(ask()))
+        assert r.clock.monotonic_s() - started_s == pytest.approx(time_left_s - margin_s, abs=0.005)
+        assert (end.reason, end.error_class) == (Reason.DEADLINE, ErrorClass.DEADLINE)
+
+    run(main())
 
 
 async def test_a_sole_rate_limited_model_is_waited_for(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from atlas_sidecar.runtime.events import HopFailed
 from atlas_sidecar.runtime.router import CallContext
 from tests.runtime.rig import ask, completed, failed, model, names, rig
 from tests.runtime.test_chain_content import CUT, HEAD, Script, done, scripted
+from tests.runtime.virtual_time import LoopClock, run
 
 DOWN = [{"status": 503, "times": 99}]
 
@@ -66,15 +67,18 @@ async def test_each_hop_gets_its_own_cap_and_options_and_the_request_as_it_came(
     assert first.calls[0].request is second.calls[0].request is request
 
 
-async def test_each_try_has_its_timeout_and_the_deadline_ends_the_last(tmp_path: Path) -> None:
-    silent = [{"silent": True, "times": 9}]
-    timeouts = Timeouts(time_to_first_token_s=0.3, idle_s=5.0)
-    r = await rig(tmp_path, {"a": silent, "b": silent, "c": silent}, timeouts=timeouts)
-    r.context = CallContext({}, time_left_s=0.8)
-    end = failed(await r.generate(ask()))
-    classes = [a.error_class for a in end.attempts]
-    assert classes == [ErrorClass.TIMEOUT, ErrorClass.TIMEOUT, ErrorClass.DEADLINE]
-    assert end.reason is Reason.DEADLINE
+def test_each_try_has_its_timeout_and_the_deadline_ends_the_last(tmp_path: Path) -> None:
+    async def main() -> None:
+        silent = [{"silent": True, "times": 9}]
+        timeouts = Timeouts(time_to_first_token_s=5.0, idle_s=5.0)
+        r = await rig(tmp_path, {"a": silent, "b": silent, "c": silent}, timeouts=timeouts, clock=LoopClock())
+        r.context = CallContext({}, time_left_s=12.0)
+        end = failed(await r.generate(ask()))
+        classes = [a.error_class for a in end.attempts]
+        assert classes == [ErrorClass.TIMEOUT, ErrorClass.TIMEOUT, ErrorClass.DEADLINE]
+        assert end.reason is Reason.DEADLINE
+
+    run(main())
 
 
 async def test_the_failures_of_every_hop_are_evidence(tmp_path: Path) -> None:
@@ -142,16 +146,18 @@ async def test_an_attempt_says_how_long_was_waited_before_it(tmp_path: Path) -> 
     assert attempts[1].started_at_s > attempts[0].started_at_s
 
 
-async def test_a_budget_that_does_not_answer_ends_with_the_deadline_and_holds_nothing(tmp_path: Path) -> None:
-    r = await rig(tmp_path, {"a": ["ok"]})
-
+def test_a_budget_that_does_not_answer_ends_with_the_deadline_and_holds_nothing(tmp_path: Path) -> None:
     async def never(hold: Hold) -> Reservation:
         await asyncio.sleep(60)
         raise AssertionError(hold)
 
-    r.budget.reserve = never  # type: ignore[method-assign]  # a budget service that hangs
-    r.context = CallContext({}, time_left_s=0.3)
-    began_s = r.clock.monotonic_s()
-    end = failed(await r.generate(ask()))
-    assert r.clock.monotonic_s() - began_s < 0.3
-    assert (end.reason, end.attempts) == (Reason.DEADLINE, ())
+    async def main() -> None:
+        r = await rig(tmp_path, {"a": ["ok"]}, clock=LoopClock())
+        r.budget.reserve = never  # type: ignore[method-assign]  # a budget service that hangs
+        r.context = CallContext({}, time_left_s=10.0)
+        began_s = r.clock.monotonic_s()
+        end = failed(await r.generate(ask()))
+        assert r.clock.monotonic_s() - began_s == pytest.approx(9.95, abs=0.01)
+        assert (end.reason, end.attempts) == (Reason.DEADLINE, ())
+
+    run(main())

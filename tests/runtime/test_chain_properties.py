@@ -5,7 +5,6 @@ Time is virtual, so that timeouts, backoff and Retry-After are exact and cost no
 
 from __future__ import annotations
 
-import asyncio
 import re
 import tempfile
 from contextlib import aclosing
@@ -15,7 +14,6 @@ from typing import Any, TypeAlias
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atlas_sidecar.adapters.clock import SystemClock
 from atlas_sidecar.core.errors import ErrorClass, Reason
 from atlas_sidecar.core.types import Limits, StreamPolicy, TextDelta, Usage
 from atlas_sidecar.runtime.engine import FallbackSettings, Timeouts
@@ -23,7 +21,7 @@ from atlas_sidecar.runtime.events import Batch, Completed, Failure, Reset
 from atlas_sidecar.runtime.router import CallContext
 from atlas_sidecar.server.replies import EventWriter
 from tests.runtime.rig import Rig, ask, model, rig
-from tests.runtime.virtual_time import run
+from tests.runtime.virtual_time import LoopClock, run
 
 TIMEOUTS = Timeouts(time_to_first_token_s=5.0, idle_s=5.0, total_s=600.0)
 ENDLESS = 600.0
@@ -54,16 +52,6 @@ STEPS: list[tuple[Any, str]] = [
 World: TypeAlias = list[list[tuple[Any, str]]]
 scripts = st.lists(st.sampled_from(STEPS), max_size=4)
 worlds = st.lists(scripts, min_size=1, max_size=3)
-
-
-class LoopClock(SystemClock):
-    """The running loop's time."""
-
-    def monotonic_s(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def unix_s(self) -> float:
-        return 1_790_000_000.0 + asyncio.get_running_loop().time()
 
 
 def can_answer(script: list[tuple[Any, str]], attempts: int) -> bool:

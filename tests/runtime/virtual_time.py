@@ -7,6 +7,8 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from atlas_sidecar.adapters.clock import SystemClock
+
 T = TypeVar("T")
 
 
@@ -31,6 +33,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return 1000.0 + self._virtual.passed_s
+
+
+class LoopClock(SystemClock):
+    """The running loop's time, for those who ask a clock."""
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def unix_s(self) -> float:
+        return 1_790_000_000.0 + asyncio.get_running_loop().time()
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
