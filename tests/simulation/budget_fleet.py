@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from atlas_sidecar.budget_service.values import OnLost, OnPartition, Policy
 from tests.budget_service.say import DAY
-from tests.simulation.budget_model import NANO, ROOT, Fleet
+from tests.simulation.budget_model import NANO, ROOT, Chances, Fleet
 
 TEAMS = 20
 MEAN_COST_USD = 0.0075
@@ -89,6 +89,34 @@ def hour(seed: int, sidecars: int = 10_000) -> Report:
     limit = sidecars * 60 * MEAN_COST_USD * 2
     fleet.set_limit(ROOT, limit)
     return live(fleet, 1.0, limit)
+
+
+MODES = {
+    "hard: closed, presume_spent": ("", Policy()),
+    "attempts above their reserve": ("E", Policy()),
+    "reclaim (the negative control)": ("U", Policy(on_lost=OnLost.RECLAIM)),
+    "a failover that loses grants": ("V", Policy()),
+    "open, an allowance of $0.03": ("P", Policy(OnPartition.OPEN, round(0.03 * NANO))),
+    "a limit lowered to a third": ("Z", Policy()),
+}
+
+
+def mode(name: str, seed: int) -> Report:
+    """Let fifty sidecars use up a budget in twenty minutes, cut off again and again, in one mode."""
+    term, policy = MODES[name]
+    fleet = Fleet(seed, 50, [ROOT], 6.0, Chances(lost=0.0, above_reserve=0.2 if term == "E" else 0.0))
+    limit = 3.0
+    fleet.set_limit(ROOT, limit, policy=policy)
+    for at_s in range(10, 600, 20):
+        fleet.later(at_s, lambda: fleet.cut(fleet.random.sample(fleet.sidecars, 10), 400.0))
+    if term == "V":
+        fleet.later(15.0, lambda: fleet.fail_over(2.0))
+    if term == "Z":
+        limit = 1.0
+        fleet.later(20.0, lambda: fleet.set_limit(ROOT, 1.0, policy=policy))
+    for at_s in range(5, 1200, 5):
+        fleet.later(at_s, fleet.sweep)
+    return live(fleet, 1200 / 3600, limit)
 
 
 def live(fleet: Fleet, hours: float, limit: float) -> Report:
@@ -174,6 +202,13 @@ def main() -> int:
         report = run(options.seed, options.sidecars)
         sys.stdout.write(f"{name} (seed {options.seed})\n" + "".join(f"  {line}\n" for line in report.lines()))
         sys.stdout.flush()
+        failed = failed or bool(report.broken)
+    sys.stdout.write("each mode alone: 50 sidecars, $3, 20 minutes, cut off again and again\n")
+    for name in MODES:
+        report = mode(name, options.seed)
+        sys.stdout.write(
+            f"  {name:<31} {report.lines()[4]}\n" + "".join(f"  BROKEN: {line}\n" for line in report.broken)
+        )
         failed = failed or bool(report.broken)
     return int(failed)
 

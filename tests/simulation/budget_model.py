@@ -72,6 +72,7 @@ class Sidecar:
     synced_s: float = 0.0
     cut_until_s: float = 0.0
     alive: bool = True
+    unseen_nano_usd: int = 0  # of the day's allowance
     open: dict[str, tuple[str, int, int]] = field(default_factory=dict)
 
     @property
@@ -117,7 +118,7 @@ class Fleet:
         self.ids = count()
         self.true_spend: dict[str, int] = defaultdict(int)
         self.terms: dict[str, Terms] = defaultdict(Terms)
-        self.exchanges = self.idle_syncs = self.served = self.refused = self.unseen = 0
+        self.exchanges = self.idle_syncs = self.served = self.refused = 0
         self.destroyed_nano_usd = self.guessed_nano_usd = 0
         for sidecar in self.sidecars:
             self.at(self.random.expovariate(self.per_s), ARRIVE, sidecar)
@@ -228,9 +229,9 @@ class Fleet:
         policy = self.books.policy_of(sidecar.node)
         if sidecar.cut_until_s <= self.now_s or policy.on_partition is not OnPartition.OPEN:
             return False
-        if reserve > (policy.open_allowance_nano_usd or 0):  # an allowance for about one request each
+        if sidecar.unseen_nano_usd + reserve > (policy.open_allowance_nano_usd or 0):
             return False
-        self.unseen += 1
+        sidecar.unseen_nano_usd += cost
         self.spread(sidecar.node, "p", cost)
         return True
 

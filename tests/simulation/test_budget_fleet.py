@@ -1,12 +1,11 @@
 """The budget at fleet scale, in virtual time; the full size is `make simulate`."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 
-from atlas_sidecar.budget_service.values import OnLost, Policy
 from tests.simulation import budget_fleet
-from tests.simulation.budget_model import NANO, ROOT, Chances, Fleet
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -31,16 +30,17 @@ def test_an_hour_of_plenty_refuses_nobody() -> None:
     assert report.overspend == 0
 
 
-@pytest.mark.parametrize(("policy", "overspends"), [(Policy(), False), (Policy(on_lost=OnLost.RECLAIM), True)])
-def test_only_reclaiming_what_cut_off_pods_hold_overspends(policy: Policy, overspends: bool) -> None:
-    """The negative control: pods that are cut off and then come back with their spend."""
-    fleet = Fleet(1, 50, [ROOT], 6.0, Chances(lost=0.0, above_reserve=0.0))
-    fleet.set_limit(ROOT, 3.0, policy=policy)
-    for at_s in range(10, 600, 20):
-        fleet.later(at_s, lambda: fleet.cut(fleet.random.sample(fleet.sidecars, 10), 400.0))
-    for at_s in range(5, 1200, 5):
-        fleet.later(at_s, fleet.sweep)
-    fleet.run(1200.0)
-    assert (fleet.true_spend[ROOT] > 3 * NANO) is overspends
-    assert max(0, fleet.true_spend[ROOT] - 3 * NANO) <= fleet.terms[ROOT].total
-    assert budget_fleet.broken(fleet) == []
+@pytest.mark.parametrize("name", budget_fleet.MODES)
+def test_overspend_is_within_the_bound_in_every_mode(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reclaiming is the negative control: it must overspend, or nothing was tested."""
+    term = budget_fleet.MODES[name][0]
+    report = budget_fleet.mode(name, 1)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{name}: {report.lines()[4]}\n")
+    assert report.broken == []
+    assert report.overspend <= sum(report.terms.values())
+    assert {letter for letter, amount in report.terms.items() if amount} == set(term)
+    assert report.spent > 0.95 * report.limit
+    assert report.terms["P"] <= 50 * 0.03, "no sidecar spends more than its allowance unseen"
+    if term in ("", "U"):
+        assert (report.overspend > 0) is (term == "U")
