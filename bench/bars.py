@@ -55,7 +55,7 @@ def bars(f: dict[str, Any]) -> list[Bar]:
             "MB",
             f"the first 1,000: {memory['first 1,000 streams MB']:.0f} MB",
         ),
-        Bar(5, "start to SERVING", memory["start_s"], 1.0, "s"),
+        Bar(5, "start to SERVING", memory["start_s"], 1.0, "s", f"{memory['start CPU s']:.2f} s of CPU"),
         Bar(
             6,
             f"{STREAMS} streams of 50 tokens/s on one core: p99 gap",

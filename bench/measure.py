@@ -146,17 +146,22 @@ def first_tokens(rig: Rig, rounds: int) -> Figures:
 
 
 def starts(rig: Rig, rounds: int) -> Figures:
-    """Return the seconds until SERVING, and the memory with one provider after a few calls, MB."""
-    seconds, memory = [], []
+    """Return the seconds until SERVING and the CPU they take, and the memory with one provider after a few calls, MB."""
+    seconds, cpu, memory = [], [], []
     for number in range(rounds):
         folder = rig.folder / f"start-{number}"
         settings = rig.configure(folder.name, ("openai",))
         process, address, took_s = sidecar.timed_start(folder, settings)
         with process:
             seconds.append(took_s)
+            cpu.append(process.cpu_s())
             rig.generate("openai-short", 200, address)
             memory.append(process.memory_mb())
-    return {"start_s": statistics.median(seconds), "one provider MB": statistics.median(memory)}
+    return {
+        "start_s": statistics.median(seconds),
+        "start CPU s": statistics.median(cpu),
+        "one provider MB": statistics.median(memory),
+    }
 
 
 def memory(rig: Rig, calls: int) -> Figures:

@@ -27,7 +27,7 @@ def main() -> None:
     """Measure and print."""
     configuration = load(sys.argv[1], {}, simulate=True)
     clock = SystemClock()
-    engine = Builder(clock).engine(configuration).engine
+    engine = Builder().engine(configuration).engine
     health = Health(clock, (), {}, health_settings(configuration))
     health.reconfigure(list(engine.models.values()), engine.providers)
     models, providers = health.states(clock.monotonic_s())

@@ -183,8 +183,9 @@ def fill_decision(wire: pb.Decision, decision: Decision) -> None:
         _fill_model(wire.selected, decision.order[0].model.ref)
     for target in decision.order[1:]:
         _fill_model(wire.fallbacks.add(), target.model.ref)
+    add = wire.candidates.add
     for candidate in decision.candidates:
-        _fill_candidate(wire.candidates.add(), candidate)
+        _fill_candidate(add(), candidate)
     weights = wire.weights
     weights.reasoning, weights.reliability = decision.weights.reasoning, decision.weights.reliability
     weights.cost, weights.speed = decision.weights.cost, decision.weights.speed
