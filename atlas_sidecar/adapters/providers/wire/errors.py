@@ -202,11 +202,11 @@ def safe_code(code: str) -> str:
 
 
 def request_id(headers: Mapping[str, str]) -> str:
-    """Return the provider's id of the request, at most 128 characters, "" without one."""
+    """Return the provider's id of the request, at most 128 characters of printable ASCII, "" without one."""
     for name in _REQUEST_ID_HEADERS:
         value = headers.get(name)
         if value:
-            return value[:128]
+            return "".join(character for character in value[:128] if " " < character <= "~")
     return ""
 
 
