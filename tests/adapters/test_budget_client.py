@@ -24,11 +24,12 @@ from atlas_sidecar.adapters.spend_log import DiskSpendLog
 from atlas_sidecar.budget_service.serve import ServeSettings, TlsFiles, serve
 from atlas_sidecar.core.errors import AtlasError, ErrorClass, Reason
 from atlas_sidecar.core.leases import BudgetSettings, Hold, Settlement
-from atlas_sidecar.core.spend_records import Fact, FactBody, Finish, Release, Settle, Skip
+from atlas_sidecar.core.spend_records import Fact, FactBody, Finish, LogRecord, Release, Settle, Skip
 from atlas_sidecar.core.sync import Denial, DenialReason, Grant, Held, NodePolicy, SyncCall, Want
 from atlas_sidecar.core.types import ModelRef, Usage
 from atlas_sidecar.ports import GatewayError
 from atlas_sidecar.runtime.budget import Budget
+from atlas_sidecar.runtime.lease_exchange import LeaseExchange
 
 USD = 1_000_000_000
 MODEL = ModelRef("sonnet", "anthropic", "claude-sonnet")
@@ -292,3 +293,36 @@ async def test_a_whole_budget_over_the_wire_is_settled_to_the_last_nano_dollar(a
     assert spent > 5 * USD
     with contextlib.suppress(FileNotFoundError):
         (tmp_path / "log" / "lock").unlink()
+
+
+class Notes:
+    """A journal that keeps nothing."""
+
+    def record(self, body: FactBody) -> Fact:
+        raise AssertionError(body)
+
+    def note(self, record: LogRecord) -> None:
+        pass
+
+    def forget(self, incarnation: str, seq: int) -> None:
+        pass
+
+
+async def test_a_batch_too_large_for_the_service_is_refused_and_its_facts_go_in_smaller_ones(
+    address: str, gateway: GrpcBudgetGateway
+) -> None:
+    settings = BudgetSettings(node="acme", sidecar_id="pod-1", call_timeout_s=20.0)
+    exchange = LeaseExchange(settings, SystemClock(), gateway, Notes(), time.monotonic)
+    exchange.begin("inc-1")
+    labels = {f"{number:0>200}": "x" * 200 for number in range(60)}
+    for number in range(500):  # 12 MB; the service takes 8 MiB
+        exchange.outbox.add(SETTLE._replace(attempt_id=f"a{number}", labels=labels), 0.0)
+    assert not await exchange.sync()
+    assert "RESOURCE_EXHAUSTED" in exchange.problem
+    for _ in range(10):
+        if exchange.outbox.pending:
+            await exchange.sync()
+    assert exchange.outbox.pending == 0
+    async with grpc.aio.insecure_channel(address) as channel:
+        (row,) = (await budget_pb2_grpc.BudgetStub(channel).ListSpend(pb.ListSpendRequest(budget="acme"))).rows
+    assert row.attempts == 500
