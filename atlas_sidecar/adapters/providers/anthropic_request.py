@@ -181,12 +181,14 @@ def _blob(blob: Blob) -> dict[str, Any]:
     elif blob.data is not None and mime.startswith("text/"):
         source = {"type": "text", "media_type": "text/plain", "data": blob.data.decode("utf-8", "replace")}
     else:
-        raise ProviderError(
+        refused = ProviderError(
             ErrorClass.MODEL_UNAVAILABLE,
             "anthropic: Claude takes images, PDF and text, the text not by its address, and no other files",
             code="unsupported_input",
             breaks_model=False,
         )
+        refused.sent = False  # nothing may be charged
+        raise refused
     block: dict[str, Any] = {"type": kind, "source": source}
     if blob.name and kind == "document":
         block["title"] = blob.name

@@ -62,9 +62,11 @@ def responses_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
     """Return the JSON body of one Responses call. Raises ProviderError for what the wire cannot say."""
     request, model = call.request, call.model
     if call.prefill:  # `prefill: true` was configured by mistake: the answer begins anew
-        raise ProviderError(
+        refused = ProviderError(
             ErrorClass.MODEL_UNAVAILABLE, "the Responses API takes no prefill", code="prefill", breaks_model=False
         )
+        refused.sent = False  # nothing may be charged
+        raise refused
     body: JsonObject = {"model": model.ref.model, "input": list(_items(request.messages)), "store": False}
     if must_say_json(request):
         body["input"].insert(0, {"role": "system", "content": [{"type": "input_text", "text": JSON_ONLY}]})

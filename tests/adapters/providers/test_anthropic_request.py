@@ -142,6 +142,7 @@ def test_a_file_that_claude_has_no_form_for_is_refused_before_the_call_for_this_
     with pytest.raises(ProviderError) as caught:
         sent(says(USER, blob))
     assert (caught.value.error_class, caught.value.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
+    assert not caught.value.sent
 
 
 def test_cache_breakpoints_stay_where_they_are() -> None:

@@ -77,6 +77,7 @@ def test_a_prefill_is_the_last_turn_where_the_model_takes_one_and_the_responses_
     with pytest.raises(ProviderError) as refused:
         responses_body(carried, OPENAI)
     assert (refused.value.error_class, refused.value.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
+    assert not refused.value.sent
 
 
 def test_a_cap_that_nobody_asked_for_is_sent_only_where_it_is_below_the_models_own() -> None:
@@ -172,6 +173,7 @@ def test_content_that_the_wire_cannot_say_is_no_fault_of_the_model(blob: Blob) -
     with pytest.raises(ProviderError) as caught:
         sent(message(Role.USER, blob))
     assert (caught.value.error_class, caught.value.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
+    assert not caught.value.sent
 
 
 @pytest.mark.parametrize(

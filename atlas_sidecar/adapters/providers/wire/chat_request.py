@@ -261,9 +261,11 @@ def unsendable(blob: Blob) -> ProviderError:
     kind = blob.mime_type.partition("/")[0]
     how = "by its address" if blob.uri else "in this format"
     named = kind if kind in {"audio", "video"} else "document"
-    return ProviderError(
+    error = ProviderError(
         ErrorClass.MODEL_UNAVAILABLE, f"this API takes no {named} {how}", code="unsupported_content", breaks_model=False
     )
+    error.sent = False
+    return error
 
 
 def data_uri(blob: Blob) -> str:
