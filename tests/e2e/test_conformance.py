@@ -17,7 +17,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from atlas_api import aio, client
 from atlas_api.errors import AtlasError
-from atlas_api.settings import Patience
+from atlas_api.settings import Patience, sayable_s
 from atlas_api.v1 import router_pb2 as pb
 from atlas_api.v1.router_pb2_grpc import add_RouterServicer_to_server
 from clients.conformance.doubles import Double, Leaving, Lost
@@ -135,6 +135,32 @@ def test_a_sidecar_that_starts_later_than_its_agent_is_waited_for(tmp_path: Path
     finally:
         later.join()
         server.stop(None).wait()
+
+
+class Listening(Double):
+    """Notes how much time its callers leave it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_s: list[float] = []
+
+    def events(self, context: Any) -> Iterator[pb.GenerateEvent]:
+        self.left_s.append(context.time_remaining())
+        return super().events(context)
+
+
+@pytest.mark.parametrize("timeout_s", [1.234, 12.34, 99.95, 345.2, 600, 4321])
+def test_the_sidecar_hears_of_no_later_deadline_than_the_callers(timeout_s: float) -> None:
+    service = Listening()
+    with double_serving(service) as target, client.connect(target) as router:
+        router.generate(REQUEST, 10).collect()  # connects
+        router.generate(REQUEST, timeout_s).collect()
+    assert 0.98 * timeout_s - 0.5 < service.left_s[1] < timeout_s + 0.02
+
+
+@pytest.mark.parametrize(("left_s", "said_s"), [(0, 0), (9.876, 9.876), (59.97, 59.9), (345.2, 345), (7_205, 7_200)])
+def test_a_deadline_is_cut_to_what_grpc_can_say(left_s: float, said_s: float) -> None:
+    assert sayable_s(left_s) == pytest.approx(said_s, abs=0.006)
 
 
 # ---------------------------------------------------------------- an old client against a new server, and the other way

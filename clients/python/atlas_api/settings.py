@@ -8,6 +8,7 @@ Rules kept here:
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 
@@ -18,6 +19,7 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # the sidecar's own; gRPC's default is 4 M
 DEFAULT_TIMEOUT_S = 600.0
 QUICK_TIMEOUT_S = 10.0
 DEFAULT_PATIENCE_S = 5.0
+_SLACK_S = 0.005  # a deadline passes through several clocks and roundings
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
 
 _SERVICE_CONFIG = {
@@ -53,6 +55,20 @@ def target_or_default(target: str | None) -> str:
     return target or os.environ.get("ATLAS_TARGET") or DEFAULT_TARGET
 
 
+def sayable_s(left_s: float) -> float:
+    """Return the longest time, seconds, of at most `left_s` that reaches the sidecar as it is.
+
+    gRPC's core sends a deadline in three digits, rounded up (src/core/lib/transport/timeout_encoding.cc): of 345.2 s
+    the sidecar would hear 346 s, and the call would end here before the sidecar says why.
+    """
+    grid_s = 0.1
+    if left_s < 100 * grid_s:
+        return left_s  # steps of 10 ms and less, within the sidecar's margin
+    while left_s >= 1000 * grid_s:
+        grid_s *= 10
+    return math.floor((left_s + _SLACK_S) / grid_s) * grid_s - _SLACK_S
+
+
 class Patience:
     """How long one Generate call may go on trying to be heard, and how much of its time is left."""
 
@@ -63,8 +79,8 @@ class Patience:
         self._pause_s = _FIRST_PAUSE_S
 
     def left_s(self) -> float:
-        """Return the seconds until the call's deadline."""
-        return max(0.0, self._deadline_s - time.monotonic())
+        """Return the seconds until the call's deadline, as gRPC can say them."""
+        return sayable_s(max(0.0, self._deadline_s - time.monotonic()))
 
     def pause_s(self, error: AtlasError) -> float | None:
         """Return the seconds to wait before the call is sent again; None when it must not be."""
