@@ -2,6 +2,7 @@ package io.github.atlassidecar.conformance;
 
 import com.google.protobuf.ListValue;
 import com.google.protobuf.Message;
+import com.google.protobuf.NullValue;
 import com.google.protobuf.Struct;
 import com.google.protobuf.Value;
 import com.google.protobuf.util.JsonFormat;
@@ -53,7 +54,8 @@ public final class Conformance {
 
   private static Struct run(AtlasRouter shared, Struct step) throws IOException {
     Conformance one = new Conformance();
-    one.put("name", string(step, "name")).put("status", "OK").put("reason", "");
+    one.put("name", string(step, "name")).put("status", "OK").put("reason", "").put("message", "");
+    one.seen.putFields("retry_after_s", Value.newBuilder().setNullValue(NullValue.NULL_VALUE).build());
     one.seen.putFields("violations", list(ListValue.newBuilder()));
     one.seen.putFields("attempts", Value.newBuilder().setNumberValue(0).build());
     String other = string(step, "target");
