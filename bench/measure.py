@@ -149,7 +149,7 @@ def first_tokens(rig: Rig, rounds: int) -> Figures:
 
 
 def starts(rig: Rig, rounds: int) -> Figures:
-    """Return the seconds until SERVING and the CPU they take, and the memory with one provider after a few calls, MB."""
+    """Return the seconds until SERVING, the CPU they take, and the memory with one provider after a few calls, MB."""
     seconds, cpu, memory = [], [], []
     for number in range(rounds):
         folder = rig.folder / f"start-{number}"
