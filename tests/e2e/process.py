@@ -49,6 +49,7 @@ class Served:
         self.process = process
         self.addresses = addresses
         self.start_s = start_s
+        self.start_cpu_s = time.clock_gettime(~process.pid << 3 | 2)  # Linux: CPUCLOCK_SCHED of another process
         self.home = log.parent
         self._log = log
 

@@ -60,10 +60,10 @@ def test_it_prints_every_address_with_its_real_port_and_nothing_else_on_stdout(s
     assert all(int(address.rpartition(":")[2]) > 0 for address in simulated.addresses)
 
 
-def test_it_serves_within_a_second_even_on_a_busy_machine(tmp_path: Path) -> None:
+def test_it_serves_before_anything_heavy_is_imported(tmp_path: Path) -> None:
     with serving(tmp_path, "--simulate") as served:
-        sys.stderr.write(f"start to SERVING: {served.start_s:.2f} s\n")
-        assert served.start_s < 3.0  # the bar is 1.0 s on an idle machine; CI machines share their cores
+        sys.stderr.write(f"start to SERVING: {served.start_s:.2f} s, {served.start_cpu_s:.2f} s of CPU\n")
+        assert served.start_cpu_s < 1.5  # wall time says more of a shared machine than of us; one SDK costs 0.5-1.6 s
 
 
 def test_a_call_that_comes_before_the_prices_are_there_is_answered_with_them(tmp_path: Path) -> None:
