@@ -84,6 +84,14 @@ def gateway_of(bridge: str) -> str:
     return address
 
 
+def helm_test(manifests: tuple[Document, ...], pod: Pod) -> str:
+    """Run what `helm test` of atlas-budget would, from the service's own pod: there is no Service here to resolve."""
+    script = one(manifests, "Pod", "-test")["spec"]["containers"][0]["args"][0]
+    assert script.startswith('HOST, PORT = "release-atlas-budget", 50061')
+    script = script.replace('"release-atlas-budget"', f'"{pod.address}"')
+    return podman("exec", pod.container("budget"), "python", "-c", script)
+
+
 def times(state: Document) -> tuple[datetime, datetime]:
     started, ended = (datetime.fromisoformat(state[key][:26]) for key in ("StartedAt", "FinishedAt"))
     return started, ended
@@ -109,6 +117,7 @@ class Fleet:
         }
         manifests = manifests_of("atlas-budget", values)
         self.budget.start(spec_of(manifests), Objects(manifests, secrets))
+        assert "speaks gRPC over TLSv1.3" in helm_test(manifests, self.budget)
 
     def start_agent(self, config: Document) -> None:
         values = {
@@ -199,6 +208,15 @@ def test_the_demo_runs_beside_the_budget_service_and_takes_new_keys_and_configur
         assert canary not in agent.logs("atlas-sidecar") + fleet.budget.logs("budget")
     fleet.budget.stop()
     assert fleet.budget.state("budget")["ExitCode"] == 0
+
+
+def test_the_budget_service_without_tls_passes_its_helm_test(new_pod: Callable[[str], Pod]) -> None:
+    manifests = manifests_of("atlas-budget", {"insecure": True})
+    pod = new_pod("insecure")
+    pod.start(spec_of(manifests), Objects(manifests, {}))
+    assert "SERVING" in helm_test(manifests, pod)
+    pod.stop()
+    assert pod.state("budget")["ExitCode"] == 0
 
 
 def test_a_job_ends_although_its_sidecar_runs(new_pod: Callable[[str], Pod]) -> None:
