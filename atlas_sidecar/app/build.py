@@ -10,9 +10,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from atlas_sidecar.adapters.budget_client import BudgetClientSettings, GrpcBudgetGateway
 from atlas_sidecar.adapters.price_process import Pair, PriceLookup
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.secrets import FileSecret, FixedSecret
@@ -26,6 +25,9 @@ from atlas_sidecar.core.money import Price
 from atlas_sidecar.ports import Provider
 from atlas_sidecar.runtime.engine import Engine, FallbackSettings, Timeouts
 from atlas_sidecar.runtime.probes import HealthSettings
+
+if TYPE_CHECKING:
+    from atlas_sidecar.adapters.budget_client import GrpcBudgetGateway
 
 # Kind -> the module below adapters.providers, and the class in it.
 _PROVIDERS: Final = {
@@ -162,6 +164,8 @@ def budget_gateway(configuration: Configuration) -> GrpcBudgetGateway | None:
     budget = configuration.settings.budget
     if not reports_to_service(configuration):
         return None
+    from atlas_sidecar.adapters.budget_client import BudgetClientSettings, GrpcBudgetGateway  # noqa: PLC0415 - only with a service
+
     token = FileSecret(budget.token_file) if budget.token_file else FixedSecret(None)
     settings = BudgetClientSettings(target=budget.service, token=token)
     if budget.tls is not None:
