@@ -50,6 +50,7 @@ class Scene:
     """A sidecar's Router and the service behind it."""
 
     generate: Any
+    health: Any
     budget: Any
 
     async def ask(self) -> str:
@@ -68,6 +69,16 @@ class Scene:
     async def limit(self, nano_usd: int | None, path: str = "acme") -> None:
         node = pb.BudgetNode(budget=path, daily_limit=None if nano_usd is None else router.Money(nano_usd=nano_usd))
         await self.budget.SetBudget(pb.SetBudgetRequest(node=node))
+
+    async def felt(self, nano_usd: int | None) -> None:
+        """Wait until the sidecar knows this limit and has reported everything."""
+        for _ in range(300):
+            budget = (await self.health(router.HealthRequest(), timeout=10)).budget
+            limit = budget.daily_limit.nano_usd if budget.HasField("daily_limit") else None
+            if budget.HasField("last_sync") and limit == nano_usd and not budget.unreported_facts:
+                return
+            await asyncio.sleep(0.1)
+        pytest.fail("the sidecar never heard of it")
 
     async def spent(self) -> int:
         (shown,) = (await self.budget.GetBudget(pb.GetBudgetRequest(budget="acme"))).nodes
@@ -102,7 +113,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             await stack.enter_async_context(grpc.aio.insecure_channel(each))
             for each in (f"127.0.0.1:{sidecar.port}", address)
         ]
-        scene = Scene(RouterStub(channels[0]).Generate, BudgetStub(channels[1]))
+        sidecar_stub: Any = RouterStub(channels[0])
+        scene = Scene(sidecar_stub.Generate, sidecar_stub.Health, BudgetStub(channels[1]))
         await scene.limit(LIMIT)
         await sidecar.start()
         try:
@@ -123,11 +135,12 @@ async def test_a_cheaper_model_answers_while_any_fits_and_then_the_refusal_says_
     scene: Scene,
 ) -> None:
     await scene.limit(None)
+    await scene.felt(None)
     assert await scene.ask() == "dear"
-    await asyncio.sleep(FELT_WITHIN_S)
+    await scene.felt(None)
     limit = await scene.spent() + OUTPUT_CAP * DEAR  # the prompt's price is not in it: the dear one does not fit
     await scene.limit(limit)
-    await asyncio.sleep(FELT_WITHIN_S)
+    await scene.felt(limit)
     models, error = await scene.until_exhausted()
     assert set(models) == {"cheap"}
     assert len(models) >= 8
@@ -137,7 +150,7 @@ async def test_a_cheaper_model_answers_while_any_fits_and_then_the_refusal_says_
     assert info.metadata["node"] == "acme"
     assert info.metadata["renews_at"].endswith("T00:00:00Z")
     assert 0 < wait_s <= 86_400
-    await asyncio.sleep(FELT_WITHIN_S)  # everything is reported
+    await scene.felt(limit)
     left = limit - await scene.spent()
     assert 0 <= left < 2 * OUTPUT_CAP * CHEAP, "no cheap answer fits any more, and nothing is overspent"
 
@@ -162,7 +175,7 @@ async def test_a_raised_limit_is_felt_within_a_sync_interval_and_a_second(scene:
 async def test_a_limit_lowered_below_what_is_spent_refuses_at_the_next_sync(scene: Scene) -> None:
     await scene.ask()
     await scene.ask()
-    await asyncio.sleep(FELT_WITHIN_S)
+    await scene.felt(LIMIT)
     await scene.limit(1_000_000)
     lowered_s = time.monotonic()
     while True:
@@ -173,5 +186,5 @@ async def test_a_limit_lowered_below_what_is_spent_refuses_at_the_next_sync(scen
             break
     assert read(await scene.refusal())[0].reason == "BUDGET_EXHAUSTED"
     await scene.limit(None)
-    await asyncio.sleep(FELT_WITHIN_S)
+    await scene.felt(None)
     assert await scene.ask() == "dear", "without a limit everything fits"
