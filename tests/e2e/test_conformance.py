@@ -243,7 +243,7 @@ def test_unknown_fields_and_enum_values_survive_a_round_trip() -> None:
 def test_an_event_kind_of_a_later_version_is_passed_over_by_the_helper() -> None:
     later = pb.GenerateEvent.FromString(b"\x08\x01\xc2\x3e\x05later")
     with_it = [later, pb.GenerateEvent(seq=2, delta=pb.PartDelta(text="hi"))]
-    answer = client.Answer(lambda left_s: Replayed(with_it), Patience(10, 1))
+    answer = client.Answer(lambda _: Replayed(with_it), Patience(10, 1))
     assert list(answer.text()) == ["hi"]
 
 

@@ -8,7 +8,7 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -52,6 +52,7 @@ class Router:
     def __init__(self, channel: grpc.aio.Channel, patience_s: float = DEFAULT_PATIENCE_S) -> None:
         self._channel = channel
         self._patience_s = patience_s
+        self._was_ready = False
         self.stub: Any = RouterStub(channel)  # the same stub serves both kinds of channel
 
     async def __aenter__(self) -> Router:
@@ -69,10 +70,21 @@ class Router:
     ) -> Answer:
         """Return the answer to read; the request goes out when reading begins. `metadata`: e.g. a traceparent."""
 
-        def start(left_s: float) -> Any:
-            return self.stub.Generate(request, timeout=left_s, metadata=tuple(metadata))
+        async def start(patience: Patience) -> Any:
+            await self._await_connection(patience.wait_s())
+            return self.stub.Generate(request, timeout=patience.left_s(), metadata=tuple(metadata))
 
         return Answer(start, Patience(timeout_s, self._patience_s))
+
+    async def _await_connection(self, wait_s: float) -> None:
+        """Wait for the first connection: its time is not the sidecar's. Later ones gRPC makes itself."""
+        if self._was_ready:
+            return
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), wait_s)
+            self._was_ready = True
+        except asyncio.TimeoutError:  # noqa: UP041  # on Python 3.10 it is no TimeoutError; the call says nobody is there
+            pass
 
     async def select(
         self, request: pb.SelectRequest, timeout_s: float = QUICK_TIMEOUT_S, metadata: Metadata = ()
@@ -96,7 +108,7 @@ class Router:
 class Answer:
     """One answer while it comes: iterate it for events, or read `text()` or `collect()`; once, in one of these ways."""
 
-    def __init__(self, start: Callable[[float], Any], patience: Patience) -> None:
+    def __init__(self, start: Callable[[Patience], Awaitable[Any]], patience: Patience) -> None:
         self._start = start
         self._patience = patience
         self._call: Any = None
@@ -146,7 +158,7 @@ class Answer:
         while True:
             held: pb.GenerateEvent | None = None
             error: AtlasError | None = None
-            self._call = self._start(self._patience.left_s())
+            self._call = await self._start(self._patience)
             if self._cancelled:
                 self._call.cancel()
             try:

@@ -57,6 +57,7 @@ class Router:
     def __init__(self, channel: grpc.Channel, patience_s: float = DEFAULT_PATIENCE_S) -> None:
         self._channel = channel
         self._patience_s = patience_s
+        self._was_ready = False
         self.stub = RouterStub(channel)
 
     def __enter__(self) -> Router:
@@ -74,10 +75,22 @@ class Router:
     ) -> Answer:
         """Return the answer to read; the request goes out when reading begins. `metadata`: e.g. a traceparent."""
 
-        def start(left_s: float) -> Any:
-            return self.stub.Generate(request, timeout=left_s, metadata=tuple(metadata))
+        def start(patience: Patience) -> Any:
+            self._await_connection(patience.wait_s())
+            return self.stub.Generate(request, timeout=patience.left_s(), metadata=tuple(metadata))
 
         return Answer(start, Patience(timeout_s, self._patience_s))
+
+    def _await_connection(self, wait_s: float) -> None:
+        """Wait for the first connection: its time is not the sidecar's. Later ones gRPC makes itself."""
+        if self._was_ready:
+            return
+        ready = grpc.channel_ready_future(self._channel)
+        try:
+            ready.result(timeout=wait_s)
+            self._was_ready = True
+        except grpc.FutureTimeoutError:
+            ready.cancel()  # the call will say that nobody is there
 
     def select(
         self, request: pb.SelectRequest, timeout_s: float = QUICK_TIMEOUT_S, metadata: Metadata = ()
@@ -101,7 +114,7 @@ class Router:
 class Answer:
     """One answer while it comes: iterate it for events, or read `text()` or `collect()`; once, in one of these ways."""
 
-    def __init__(self, start: Callable[[float], Any], patience: Patience) -> None:
+    def __init__(self, start: Callable[[Patience], Any], patience: Patience) -> None:
         self._start = start
         self._patience = patience
         self._call: Any = None
@@ -152,7 +165,7 @@ class Answer:
     def _read(self) -> Iterator[pb.GenerateEvent]:
         while True:
             held: pb.GenerateEvent | None = None
-            self._call = self._start(self._patience.left_s())
+            self._call = self._start(self._patience)
             if self._cancelled:
                 self._call.cancel()
             try:

@@ -82,6 +82,10 @@ class Patience:
         """Return the seconds until the call's deadline, as gRPC can say them."""
         return sayable_s(max(0.0, self._deadline_s - time.monotonic()))
 
+    def wait_s(self) -> float:
+        """Return the seconds for which a connection is worth waiting."""
+        return max(0.0, self._ends_s - time.monotonic())
+
     def pause_s(self, error: AtlasError) -> float | None:
         """Return the seconds to wait before the call is sent again; None when it must not be."""
         if not error.never_ran:
