@@ -81,6 +81,7 @@ async def test_after_kills_and_cuts_everywhere_every_attempt_is_on_the_ledger_ex
                 sidecar.configure(to_upstream.port, to_service.port)
                 await sidecar.start()
             await trouble(world, stub, asyncio.get_running_loop().time() + SECONDS)
+            await use_up(world, stub, asyncio.get_running_loop().time() + 60)
             state = await heal(world, stub)
         finally:
             await asyncio.gather(*(sidecar.end(signal.SIGKILL) for sidecar in sidecars if sidecar.process))
@@ -110,6 +111,17 @@ async def trouble(world: World, stub: Any, until_s: float) -> None:
     alive = list(world.sidecars)
     killers = [kill_everything(world, alive, until_s, service=not other) for other in range(KILLERS)]
     await asyncio.gather(raise_for_a_while(world, stub, until_s), cut_lines(world, until_s), *killers, *load)
+
+
+async def use_up(world: World, stub: Any, give_up_s: float) -> None:
+    """Let callers call on until the budget has run out: how far the trouble got is the machine's mood."""
+    loop = asyncio.get_running_loop()
+    while loop.time() < give_up_s:
+        state = await world.state(stub)
+        refused = sum(sidecar.exhausted for sidecar in world.sidecars)
+        if refused and state.spent.nano_usd + state.suspense.nano_usd > 0.93 * world.limit:
+            return
+        await asyncio.gather(*(sidecar.load(loop.time() + 1) for sidecar in world.sidecars for _ in range(WORKERS)))
 
 
 async def kill_everything(world: World, alive: list[SidecarProcess], until_s: float, *, service: bool) -> None:
