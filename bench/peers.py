@@ -29,6 +29,9 @@ TOOLS: Final = Path(__file__).parent.parent / ".tools"
 CALLS: Final = {"short": 60, "stream": 15}
 ROUNDS: Final = 3
 _START_LIMIT_S: Final = 120
+# The gateway answers 500 on newer versions of the framework it runs on ("TypeError: immutable"): these go together.
+PORTKEY: Final = ("@portkey-ai/gateway@1.15.2", "hono@4.9.7", "@hono/node-server@1.14.0")
+PORTKEY_HOME: Final = TOOLS / "portkey-1.15.2"
 
 
 def measure(rig: Any) -> dict[str, Any]:
@@ -49,9 +52,9 @@ def _install() -> None:
         subprocess.check_call([sys.executable, "-m", "venv", TOOLS / "litellm"])
         uv = Path(sys.executable).parent / "uv"
         subprocess.check_call([uv, "pip", "install", "-q", "--python", python, "litellm[proxy]"])
-    if not (TOOLS / "portkey/node_modules").exists():
+    if not (PORTKEY_HOME / "node_modules").exists():
         options = ["--silent", "--no-save", "--no-audit", "--no-fund"]
-        subprocess.check_call(["npm", "install", *options, "--prefix", TOOLS / "portkey", "@portkey-ai/gateway"])
+        subprocess.check_call(["npm", "install", *options, "--prefix", PORTKEY_HOME, *PORTKEY])
 
 
 def _litellm(rig: Any) -> dict[str, float]:
@@ -72,7 +75,7 @@ def _litellm(rig: Any) -> dict[str, float]:
 
 def _portkey(rig: Any) -> dict[str, float]:
     port = _free_port()
-    script = TOOLS / "portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
+    script = PORTKEY_HOME / "node_modules/@portkey-ai/gateway/build/start-server.js"
     command = ["node", str(script), f"--port={port}", "--headless"]
     headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": f"{rig.upstream_url}/v1"}
     environ = {"TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"}
