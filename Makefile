@@ -38,10 +38,8 @@ fuzz: setup ## fuzz the event-stream parser: make fuzz FUZZ_SECONDS=600
 	@PYTHONPATH=. .tools/fuzz/bin/python fuzz/fuzz_sse.py -max_total_time=$(or $(FUZZ_SECONDS),600) -rss_limit_mb=1024 -artifact_prefix=.tools/fuzz/ .tools/fuzz/corpus
 
 bench: setup ## what calls cost, beside the SDKs called directly, and the seven bars: make bench; PEERS=1: LiteLLM, Portkey too
-	@$(BIN)/python -m bench.tracing
-	@$(BIN)/python -m bench $(if $(PEERS),--peers) $(ARGS)
-	@$(BIN)/python -m bench.budget_decision
-	@$(BIN)/python -m bench.budget
+	@status=0; for part in "bench.tracing" "bench $(if $(PEERS),--peers) $(ARGS)" bench.budget_decision bench.budget; do \
+	  $(BIN)/python -m $$part || status=1; done; exit $$status
 
 simulate: setup ## 10,000 sidecars and their budget in virtual time, a day and an hour: make simulate SEED=1
 	@$(BIN)/python -m tests.simulation.budget_fleet --seed $(or $(SEED),1)

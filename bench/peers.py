@@ -29,7 +29,7 @@ TOOLS: Final = Path(__file__).parent.parent / ".tools"
 CALLS: Final = {"short": 60, "stream": 15}
 ROUNDS: Final = 3
 _START_LIMIT_S: Final = 120
-# The gateway answers 500 on newer versions of the framework it runs on ("TypeError: immutable"): these go together.
+# Its streams end in its own "TypeError: immutable" on Node 20, so only short answers are asked of it.
 PORTKEY: Final = ("@portkey-ai/gateway@1.15.2", "hono@4.9.7", "@hono/node-server@1.14.0")
 PORTKEY_HOME: Final = TOOLS / "portkey-1.15.2"
 
@@ -70,7 +70,7 @@ def _litellm(rig: Any) -> dict[str, float]:
     command = [str(TOOLS / "litellm/bin/litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     # Its price list comes with it; without this it would ask for a newer one at every start.
     environ = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
-    return _measured(_started(rig, "litellm", command, environ), port, {})
+    return _measured(_started(rig, "litellm", command, environ), port, {}, ("short", "stream"))
 
 
 def _portkey(rig: Any) -> dict[str, float]:
@@ -79,7 +79,7 @@ def _portkey(rig: Any) -> dict[str, float]:
     command = ["node", str(script), f"--port={port}", "--headless"]
     headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": f"{rig.upstream_url}/v1"}
     environ = {"TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"}
-    return _measured(_started(rig, "portkey", command, environ), port, headers)
+    return _measured(_started(rig, "portkey", command, environ), port, headers, ("short",))
 
 
 def _started(rig: Any, name: str, command: list[str], environ: dict[str, str]) -> Process:
@@ -87,13 +87,14 @@ def _started(rig: Any, name: str, command: list[str], environ: dict[str, str]) -
     return Process([*to_the_log, *command], rig.folder / f"{name}.log", {**os.environ, **environ})
 
 
-def _measured(process: Process, port: int, headers: dict[str, str]) -> dict[str, float]:
+def _measured(process: Process, port: int, headers: dict[str, str], answers: tuple[str, ...]) -> dict[str, float]:
     with process:
         started_s = time.perf_counter()
         _wait(port)
         figures = {"start s": time.perf_counter() - started_s}
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        for answer, calls in CALLS.items():
+        for answer in answers:
+            calls = CALLS[answer]
             ask = _asker(connection, ANSWERS[answer], answer == "stream", headers)
             for _ in range(20):
                 ask()
