@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
@@ -32,12 +33,10 @@ def template(
     command = ["template", "release", str(CHARTS / chart), "--namespace", "ns", "--kube-version", kubernetes]
     if not values:
         return helm(*command, *arguments, version=version)
-    path = TOOLS / f"values-{abs(hash(values))}.yaml"
-    path.write_text(values)
-    try:
-        return helm(*command, "--values", str(path), *arguments, version=version)
-    finally:
-        path.unlink()
+    with NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(values)
+        file.flush()
+        return helm(*command, "--values", file.name, *arguments, version=version)
 
 
 @cache
