@@ -11,7 +11,8 @@ Rules kept here:
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from atlas_sidecar.core.types import Capability, TokenLine
 
@@ -26,13 +27,31 @@ _DECAY: Final = 0.98  # an answer counts half after 34 more of its shape
 _PRIOR_AT: Final = (50.0, 2_000.0)  # estimates, in tokens, at which the prior counts as one observation together
 _PRIOR_WEIGHT: Final = 0.25
 
-# Tokens that kinds of provider add to what estimate_input_tokens counts: to each request, and where it has tools, a
-# schema, reasoning; the slope of their tokenizers. Anthropic documents its tool preamble (pricing of tool use).
-_PRIORS: Final[dict[str, tuple[float, float, dict[Capability, float]]]] = {
-    "anthropic": (2.0, 1.05, {_TOOLS: 450.0, _SCHEMA: 155.0, _REASONING: 30.0}),
-    "google": (-4.0, 1.0, {_TOOLS: -20.0, _SCHEMA: -15.0}),
+
+class Prior(NamedTuple):
+    """What to expect of a model before it answered: tokens beside the estimate, `extra` for what a request uses."""
+
+    overhead: float = 0.0
+    extra: Mapping[Capability, float] = {}
+
+    def of(self, shape: frozenset[Capability]) -> float:
+        """Return the overhead of requests of this shape, in tokens."""
+        return self.overhead + sum([self.extra.get(capability, 0.0) for capability in shape])
+
+
+AS_IT_IS: Final = Prior()
+# The medians of what the recorded answers report beside the estimate, rounded; a test works them out again, and holds
+# that they say something of models that they were not made from. Anthropic documents its tool preamble (pricing).
+_PRIORS: Final[dict[str, Prior]] = {
+    "anthropic": Prior(0.0, {_TOOLS: 500.0, _SCHEMA: 150.0, _REASONING: 35.0}),
+    "google": Prior(-6.0, {_TOOLS: -33.0}),
 }
 _SAME_AS: Final = {"anthropic-bedrock": "anthropic", "anthropic-vertex": "anthropic", "vertex": "google"}
+
+
+def prior_of(provider_kind: str) -> Prior:
+    """Return what is known of a kind of provider; that of openai and of compatible servers is the estimate itself."""
+    return _PRIORS.get(_SAME_AS.get(provider_kind, provider_kind), AS_IT_IS)
 
 
 class _Sums:
@@ -40,11 +59,10 @@ class _Sums:
 
     __slots__ = ("n", "x", "xx", "xy", "y")
 
-    def __init__(self, slope: float, overhead: float) -> None:
+    def __init__(self, overhead: float) -> None:
         self.n = self.x = self.y = self.xx = self.xy = 0.0
         for x in _PRIOR_AT:
-            y = max(1.0, slope * x + overhead)
-            self.add(x, y, _PRIOR_WEIGHT)
+            self.add(x, max(1.0, x + overhead), _PRIOR_WEIGHT)
 
     def add(self, x: float, y: float, count: float = 1.0) -> None:
         weight = count / (x * y)
@@ -72,14 +90,13 @@ def calibrated(line: TokenLine, estimated: int) -> int:
 
 
 class Calibration:
-    """Corrects estimates for one model. `provider_kind`: whose preambles to expect before anything was reported."""
+    """Corrects estimates for one model; `prior`: what to expect of it before anything was reported."""
 
-    __slots__ = ("_base", "_extra", "_prior_slope", "_slope", "_sums")
+    __slots__ = ("_prior", "_slope", "_sums")
 
-    def __init__(self, provider_kind: str = "") -> None:
-        kind = _SAME_AS.get(provider_kind, provider_kind)
-        self._base, self._prior_slope, self._extra = _PRIORS.get(kind, (0.0, 1.0, {}))
-        self._slope = self._prior_slope
+    def __init__(self, prior: Prior = AS_IT_IS) -> None:
+        self._prior = prior
+        self._slope = 1.0
         self._sums: dict[frozenset[Capability], _Sums] = {}
 
     def observe(self, estimated: int, reported: int, uses: frozenset[Capability] = frozenset()) -> None:
@@ -91,7 +108,7 @@ class Calibration:
         told = min(max(float(reported), believed / _STEP), believed * _STEP + _STEP_TOKENS)
         sums = self._sums.get(shape)
         if sums is None:
-            sums = self._sums[shape] = _Sums(self._prior_slope, self._prior_overhead(shape))
+            sums = self._sums[shape] = _Sums(self._prior.of(shape))
         sums.decay()
         sums.add(float(estimated), told)
         self._slope = self._common_slope()
@@ -104,13 +121,10 @@ class Calibration:
         """Return what this model makes of the estimates of requests that use these capabilities."""
         shape = uses & SHAPES
         sums = self._sums.get(shape)
-        overhead = self._prior_overhead(shape)
+        overhead = self._prior.of(shape)
         if sums is not None:
             overhead = (sums.y - self._slope * sums.x) / sums.n
         return TokenLine(self._slope, min(max(overhead, -_MOST_OVERHEAD), _MOST_OVERHEAD))
-
-    def _prior_overhead(self, shape: frozenset[Capability]) -> float:
-        return self._base + sum(self._extra.get(capability, 0.0) for capability in shape)
 
     def _common_slope(self) -> float:
         """Return the slope that fits all shapes, each around its own mean."""
@@ -118,5 +132,5 @@ class Calibration:
         for sums in self._sums.values():
             products += sums.xy - sums.x * sums.y / sums.n
             squares += sums.xx - sums.x * sums.x / sums.n
-        slope = products / squares if squares > 0.0 else self._prior_slope
+        slope = products / squares if squares > 0.0 else 1.0
         return min(max(slope, 1.0 / _MOST_SLOPE), _MOST_SLOPE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from atlas_sidecar.core.calibration import AS_ESTIMATED, SHAPES, Calibration
+from atlas_sidecar.core.calibration import AS_ESTIMATED, SHAPES, Calibration, prior_of
 from atlas_sidecar.core.expected_output import ExpectedOutput
 from atlas_sidecar.core.types import Capability, Model, Need, TokenLine, Usage
 
@@ -64,5 +64,5 @@ class Learning:
     def _calibration(self, model: Model) -> Calibration:
         calibration = self._calibrations.get(model.ref.id)
         if calibration is None:
-            calibration = self._calibrations[model.ref.id] = Calibration(model.provider_kind)
+            calibration = self._calibrations[model.ref.id] = Calibration(prior_of(model.provider_kind))
         return calibration
