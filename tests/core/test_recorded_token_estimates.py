@@ -1,7 +1,7 @@
 """Token estimates against what providers reported, out of sample: nothing that judges a recording was made from it.
 
-The weights of characters come from another text altogether (docs/0012). The priors of kinds are medians of recordings, so
-each recording is judged by priors made anew from others: all but itself, and all but those of its model.
+The weights of characters come from another text altogether (docs/0012). The priors of kinds are medians of recordings:
+each is judged by priors made anew from others, from all but itself, and from all but those of its model.
 """
 
 from __future__ import annotations
