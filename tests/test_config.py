@@ -184,7 +184,7 @@ def test_models_become_core_values(tmp_path: Path) -> None:
         "providers: {eu: {kind: openai}}\nroles: {worker: {tiers: [[gpt-6-luna, m], [gpt-6.1-sol]]}}\n"
     )
     configuration = loaded(tmp_path, text)
-    models = domain.models(configuration, no_prices)
+    models = domain.models(configuration, domain.Traits(no_prices))
     model = models["m"]
     assert (model.ref.id, model.ref.provider, model.ref.model) == ("m", "eu", "real-name")
     assert model.provider_kind == "openai"
@@ -207,7 +207,7 @@ def test_prices_are_asked_for_by_kind_where_none_is_stated(tmp_path: Path) -> No
         return None
 
     text = "providers: {openai: {kind: simulated}, eu: {kind: openai}}\nmodels: {gpt-6-luna: {provider: eu}}\n"
-    domain.models(loaded(tmp_path, text), price_of)
+    domain.models(loaded(tmp_path, text), domain.Traits(price_of))
     assert ("openai", "gpt-6-luna") in asked
     assert ("openai", "gpt-6.1-sol") in asked  # a simulated provider that bears a kind's name stands for it
     assert ("groq", "openai/gpt-oss-120b") in asked

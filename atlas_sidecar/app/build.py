@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from atlas_sidecar.adapters.price_process import Pair, PriceLookup
+from atlas_sidecar.adapters.providers.anthropic_rules import takes_forced_tools
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
+from atlas_sidecar.adapters.providers.wire import forms
 from atlas_sidecar.adapters.secrets import FileSecret, FixedSecret
 from atlas_sidecar.app.places import reports_to_service
 from atlas_sidecar.config import Configuration, KeySource
 from atlas_sidecar.config import domain as values_of
 from atlas_sidecar.config.domain import nano_usd
 from atlas_sidecar.config.providers import KEYS_OF_KINDS, ProviderEntry
+from atlas_sidecar.core.demands import Form
 from atlas_sidecar.core.leases import BudgetSettings
 from atlas_sidecar.core.money import Price
 from atlas_sidecar.ports import Provider
@@ -72,7 +75,7 @@ class Builder:
             for name, origin in origins.items()
         }
         self._prices.update(lookup.result())
-        models = values_of.models(configuration, lambda kind, model: self._prices.get((kind, model)))
+        models = values_of.models(configuration, values_of.Traits(self._price_of, _lacks))
         settings = configuration.settings
         engine = Engine(
             config_version=configuration.version,
@@ -88,6 +91,9 @@ class Builder:
             simulated=configuration.simulate,
         )
         return Built(engine, origins)
+
+    def _price_of(self, kind: str, model: str) -> Price | None:
+        return self._prices.get((kind, model))
 
     def _origin(self, name: str, configuration: Configuration) -> tuple[object, ...]:
         entry, key = configuration.providers.get(name), configuration.keys.get(name)
@@ -140,6 +146,14 @@ def _provider_settings(name: str, configuration: Configuration, key: Callable[[]
         wire=entry.wire or "",
         extra={key: value for key, value in extra.items() if value is not None},
     )
+
+
+def _lacks(kind: str, model: str, wire: str) -> frozenset[Form]:
+    """Return what a model's API has no room for, and what this generation of Claude refuses."""
+    lacking = forms.lacks(kind, wire)
+    if kind.startswith("anthropic") and not takes_forced_tools(model):
+        return lacking | {Form.FORCED_TOOL_CALL}
+    return lacking
 
 
 def health_settings(configuration: Configuration) -> HealthSettings:

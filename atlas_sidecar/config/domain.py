@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from atlas_sidecar.config.load import Configuration
 from atlas_sidecar.config.models import LongContextEntry, ModelEntry, PriceEntry, WeightsEntry
 from atlas_sidecar.config.providers import KEY_VARIABLES
 from atlas_sidecar.config.settings import Settings
+from atlas_sidecar.core.demands import Form
 from atlas_sidecar.core.money import NANO_PER_USD, LongContextPrice, Price
 from atlas_sidecar.core.types import Capability, Complexity, Model, ModelRef, Target, Weights
 
@@ -26,9 +27,19 @@ def nano_usd(usd: Decimal) -> int:
     return int(usd * NANO_PER_USD)
 
 
-def models(configuration: Configuration, price_of: Callable[[str, str], Price | None]) -> dict[str, Model]:
-    """Return every model by id. `price_of(provider kind, model)` is asked where a model states no price."""
-    return {name: _model(name, entry, configuration, price_of) for name, entry in configuration.settings.models.items()}
+class Traits(NamedTuple):
+    """What is known of models beside the configuration, asked by provider kind and the provider's own model name.
+
+    `price_of` is asked where a model states no price; `lacks` also gets the provider's wire.
+    """
+
+    price_of: Callable[[str, str], Price | None]
+    lacks: Callable[[str, str, str], frozenset[Form]] = lambda _kind, _model, _wire: frozenset()
+
+
+def models(configuration: Configuration, traits: Traits) -> dict[str, Model]:
+    """Return every model by id."""
+    return {name: _model(name, entry, configuration, traits) for name, entry in configuration.settings.models.items()}
 
 
 def unpriced(configuration: Configuration) -> list[tuple[str, str]]:
@@ -44,10 +55,8 @@ def kind_of(configuration: Configuration, provider: str) -> str:
     return provider if kind == "simulated" and provider in KEY_VARIABLES else kind
 
 
-def _model(
-    name: str, entry: ModelEntry, configuration: Configuration, price_of: Callable[[str, str], Price | None]
-) -> Model:
-    kind = kind_of(configuration, entry.provider)
+def _model(name: str, entry: ModelEntry, configuration: Configuration, traits: Traits) -> Model:
+    kind, provider = kind_of(configuration, entry.provider), configuration.providers.get(entry.provider)
     own_name = entry.model or name
     return Model(
         ref=ModelRef(name, entry.provider, own_name),
@@ -59,9 +68,10 @@ def _model(
         max_input_tokens=entry.max_input_tokens,
         capabilities=frozenset(Capability[capability.upper()] for capability in entry.capabilities),
         use_cases=tuple(entry.use_cases),
-        price=_price(entry.price) if entry.price else price_of(kind, own_name),
+        price=_price(entry.price) if entry.price else traits.price_of(kind, own_name),
         retired=entry.retired or "",
         prefill=entry.prefill,
+        lacks=traits.lacks(kind, own_name, (provider.wire if provider else None) or ""),
     )
 
 

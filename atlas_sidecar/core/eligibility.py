@@ -79,6 +79,7 @@ class Eligibility:
         self._only = requirements.only_models
         self._excluded = requirements.exclude_models
         self._required = requirements.capabilities | need.capabilities
+        self._forms = need.forms
         asked = need.max_output_tokens
         self._output_tokens = snapshot.expected_output_tokens if asked is None else asked
         self._too_small = hop.min_window_exclusive
@@ -110,6 +111,7 @@ class Eligibility:
             or tokens + self._output_tokens > model.context_window
             or model.max_input_tokens is not None
             or not self._required <= model.capabilities
+            or (self._forms and model.lacks)
         ):
             lasting = self._unwanted(model) or provider.lasting or self._unable(model, tokens)
             if lasting is None and self._floor is not None:
@@ -141,6 +143,9 @@ class Eligibility:
         if not self._required <= model.capabilities:
             missing = sorted(self._required - model.capabilities)
             return Rejected(Rejection.MISSING_CAPABILITY, "lacks " + ", ".join(c.name.lower() for c in missing))
+        if not self._forms.isdisjoint(model.lacks):
+            untaken = sorted(form.value for form in self._forms & model.lacks)
+            return Rejected(Rejection.MISSING_CAPABILITY, "takes no " + ", no ".join(untaken))
         window, limit = model.context_window, model.input_limit
         if tokens > limit:
             what = "window" if limit == window else "input limit"

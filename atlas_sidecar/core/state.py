@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
+from atlas_sidecar.core.demands import Form
 from atlas_sidecar.core.money import Price
 from atlas_sidecar.core.request import Capability
 
@@ -33,6 +34,7 @@ class Model:
 
     `provider_kind`: anthropic, openai, google, groq, simulated, ...; `max_input_tokens` None = the window.
     `retired`: ISO date from which the provider no longer serves it, "" = never. `prefill`: takes an assistant prefill.
+    `lacks`: forms of content that its API has no room for, whatever the model could make of them.
     """
 
     ref: ModelRef
@@ -47,6 +49,7 @@ class Model:
     price: Price | None = None
     retired: str = ""
     prefill: bool = False
+    lacks: frozenset[Form] = frozenset()
 
     @property
     def input_limit(self) -> int:
@@ -180,7 +183,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one request needs of a model, in numbers: token estimates, and capabilities derived from its content.
+    """What one request needs of a model: token estimates, and capabilities and forms derived from its content.
 
     `max_output_tokens` None = the caller did not ask for a number; `max_cost_nano_usd` None = no cap on the chain.
     """
@@ -189,6 +192,7 @@ class Need:
     max_output_tokens: int | None = None
     capabilities: frozenset[Capability] = frozenset()
     max_cost_nano_usd: int | None = None
+    forms: frozenset[Form] = frozenset()
 
 
 # ------------------------------------------------------------------------------------------- what was decided

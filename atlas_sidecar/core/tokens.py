@@ -13,13 +13,11 @@ from typing import Final
 
 from atlas_sidecar.core.types import (
     Blob,
-    Capability,
     GenerateRequest,
     Message,
     Opaque,
     Part,
     Reasoning,
-    ReasoningEffort,
     Text,
     ToolCall,
     ToolResult,
@@ -132,31 +130,3 @@ def _blob_tokens(blob: Blob) -> float:
             1.0, size / (4 * _SAMPLED_FROM)
         )
     return size * _PER_PDF_BYTE
-
-
-def required_capabilities(request: GenerateRequest) -> frozenset[Capability]:
-    """Return what a model must be able to do for this request, as its content says."""
-    found = {Capability.TOOLS} if request.tools else set()
-    if request.response_format.json_schema:
-        found.add(Capability.JSON_SCHEMA)
-    if request.sampling.reasoning_effort not in (None, ReasoningEffort.NONE):
-        found.add(Capability.REASONING)
-    for message in request.messages:
-        _add_media(message.parts, found)
-    return frozenset(found)
-
-
-def _add_media(parts: tuple[Part, ...], found: set[Capability]) -> None:
-    for part in parts:
-        content = part.content
-        if isinstance(content, Blob):
-            kind = content.mime_type.partition("/")[0].lower()
-            found.add(
-                Capability.IMAGE_INPUT
-                if kind == "image"
-                else Capability.AUDIO_INPUT
-                if kind == "audio"
-                else Capability.DOCUMENT_INPUT
-            )
-        elif isinstance(content, ToolResult):
-            _add_media(content.parts, found)

@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 from atlas_sidecar.core.availability import UNSEEN_MODEL, UNSEEN_PROVIDER, badness
 from atlas_sidecar.core.decision_record import DecisionRecord
+from atlas_sidecar.core.demands import demands_of
 from atlas_sidecar.core.errors import AtlasError, FieldViolation, Reason
 from atlas_sidecar.core.fallback import OF_THE_MOMENT, Plan
 from atlas_sidecar.core.roles import role_of, targets_for
 from atlas_sidecar.core.scoring import rank
-from atlas_sidecar.core.tokens import estimate_input_tokens, required_capabilities
+from atlas_sidecar.core.tokens import estimate_input_tokens
 from atlas_sidecar.core.types import (
     Decision,
     GenerateRequest,
@@ -100,10 +101,12 @@ class Router:
     def _call(self, request: GenerateRequest, context: CallContext, trace: RequestTrace) -> Call:
         engine, clock = self._engine(), self._tools.clock
         arrived_s, arrived_unix_s = clock.monotonic_s(), clock.unix_s()
+        demands = demands_of(request)
         need = Need(
             input_tokens=estimate_input_tokens(request),
             max_output_tokens=request.limits.max_output_tokens,
-            capabilities=required_capabilities(request),
+            capabilities=demands.capabilities,
+            forms=demands.forms,
             max_cost_nano_usd=request.limits.max_cost_nano_usd,
         )
         _check_options(request, engine)

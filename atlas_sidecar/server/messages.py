@@ -7,9 +7,11 @@ Rules kept here:
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Sequence
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 from atlas_api.v1 import router_pb2 as pb
 from atlas_sidecar.core.types import (
@@ -95,7 +97,24 @@ def _blob(wire: pb.Blob, at: str, problems: Problems) -> Blob:
         problems.add(f"{at}.mime_type", 'must be a MIME type such as "image/png"')
     if source is None or (source == "data" and not wire.data) or (source == "uri" and not wire.uri):
         problems.add(at, "needs data or a uri")
+    if source == "uri" and wire.uri[:5].lower() == "data:":  # bytes, whatever the field's name
+        data = _data_of(wire.uri)
+        if not data:
+            problems.add(f"{at}.uri", 'is no data URI with content ("data:image/png;base64,...")')
+        return Blob(wire.mime_type, data, "", wire.name)
     return Blob(wire.mime_type, wire.data if source == "data" else None, wire.uri, wire.name)
+
+
+def _data_of(uri: str) -> bytes:
+    """Return the bytes of a data URI (RFC 2397), none where it is malformed."""
+    header, _, content = uri.partition(",")
+    raw = unquote_to_bytes(content)
+    if not header.lower().endswith(";base64"):
+        return raw
+    try:
+        return base64.b64decode(raw, validate=True)
+    except ValueError:
+        return b""
 
 
 def _tool_call(wire: pb.ToolCall, at: str, role: Role, problems: Problems) -> ToolCall:

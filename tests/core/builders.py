@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atlas_sidecar.core.demands import Form
 from atlas_sidecar.core.money import Price
 from atlas_sidecar.core.types import (
     BudgetState,
@@ -96,8 +97,9 @@ def need(
     max_output_tokens: int | None = None,
     capabilities: frozenset[Capability] = frozenset(),
     max_cost_nano_usd: int | None = None,
+    forms: frozenset[Form] = frozenset(),
 ) -> Need:
-    return Need(input_tokens, max_output_tokens, capabilities, max_cost_nano_usd)
+    return Need(input_tokens, max_output_tokens, capabilities, max_cost_nano_usd, forms)
 
 
 ANYTHING = Requirements()

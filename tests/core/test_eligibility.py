@@ -8,6 +8,7 @@ import pytest
 
 from atlas_sidecar.core.availability import badness
 from atlas_sidecar.core.costs import estimate_cost, expected_output, output_cap, reservation, worst_case_cost
+from atlas_sidecar.core.demands import Form
 from atlas_sidecar.core.eligibility import HopLimits, check
 from atlas_sidecar.core.money import LongContextPrice, Price
 from atlas_sidecar.core.types import (
@@ -80,6 +81,17 @@ def test_missing_capabilities_are_named_whether_asked_for_or_derived() -> None:
     found = against(model(capabilities=frozenset()), asked=asked, requirements=wanted)
     assert found == (Rejection.MISSING_CAPABILITY, "lacks tools, image_input")
     assert against(model(), asked=asked, requirements=wanted) is None
+
+
+def test_a_form_that_the_models_api_has_no_room_for_is_named() -> None:
+    lacking = replace(model(), lacks=frozenset({Form.VIDEO, Form.PDF_BY_ADDRESS, Form.GIF}))
+    asked = need(forms=frozenset({Form.PDF_BY_ADDRESS, Form.GIF}))
+    assert against(lacking, asked=asked) == (
+        Rejection.MISSING_CAPABILITY,
+        "takes no GIF image, no PDF by its address",
+    )
+    assert against(lacking, asked=need(forms=frozenset({Form.HEIC}))) is None
+    assert against(model(), asked=asked) is None
 
 
 def test_only_and_exclude_are_kept() -> None:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from atlas_sidecar.core.calibration import SHAPES, Calibration, Prior, prior_of
-from atlas_sidecar.core.tokens import estimate_input_tokens, required_capabilities
+from atlas_sidecar.core.demands import demands_of
+from atlas_sidecar.core.tokens import estimate_input_tokens
 from atlas_sidecar.core.types import Capability
 from tests.core.recorded_requests import RECORDINGS, recorded_requests
 
@@ -44,7 +45,7 @@ def judged() -> Sequence[Judged]:
         Judged(
             one.provider,
             one.model,
-            required_capabilities(one.request) & SHAPES,
+            demands_of(one.request).capabilities & SHAPES,
             estimate_input_tokens(one.request),
             one.reported_input_tokens,
             not one.has_hosted_parts,

@@ -9,18 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas_sidecar.core.calibration import Calibration, prior_of
-from atlas_sidecar.core.tokens import estimate_input_tokens, required_capabilities, text_tokens
+from atlas_sidecar.core.tokens import estimate_input_tokens, text_tokens
 from atlas_sidecar.core.types import (
     Blob,
     Capability,
     GenerateRequest,
     Message,
     Part,
-    ReasoningEffort,
     Requirements,
     ResponseFormat,
     Role,
-    Sampling,
     Text,
     Tool,
     ToolResult,
@@ -89,34 +87,6 @@ def _seconds(message: GenerateRequest) -> float:
     began = time.perf_counter()
     estimate_input_tokens(message)
     return time.perf_counter() - began
-
-
-def test_what_a_request_contains_says_what_the_model_must_be_able_to_do() -> None:
-    assert required_capabilities(request(Text("Hello"))) == frozenset()
-    tool = Tool("f", "", "")
-    assert required_capabilities(request(Text("Hello"), tools=(tool,))) == {Capability.TOOLS}
-    assert required_capabilities(request(Text("Hello"), schema="{}")) == {Capability.JSON_SCHEMA}
-    assert required_capabilities(request(Blob("IMAGE/png", b"x"))) == {Capability.IMAGE_INPUT}
-    assert required_capabilities(request(Blob("audio/wav", b"x"))) == {Capability.AUDIO_INPUT}
-    assert required_capabilities(request(Blob("application/pdf", b"x"))) == {Capability.DOCUMENT_INPUT}
-    inner = ToolResult("c", "f", (Part(Blob("image/png", b"x")),))
-    assert required_capabilities(request(inner)) == {Capability.IMAGE_INPUT}
-
-
-@pytest.mark.parametrize(
-    ("effort", "expected"),
-    [
-        (None, frozenset()),
-        (ReasoningEffort.NONE, frozenset()),
-        (ReasoningEffort.LOW, {Capability.REASONING}),
-        (ReasoningEffort.HIGH, {Capability.REASONING}),
-    ],
-)
-def test_only_an_explicit_effort_asks_for_reasoning(
-    effort: ReasoningEffort | None, expected: frozenset[Capability]
-) -> None:
-    asked = GenerateRequest(Requirements(), (), sampling=Sampling(reasoning_effort=effort))
-    assert required_capabilities(asked) == expected
 
 
 def test_calibration_learns_a_tokenizers_slope_and_a_preamble() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from atlas_api.v1 import router_pb2 as pb
 from atlas_sidecar.core.errors import AtlasError, Reason
-from atlas_sidecar.core.types import Capability, Complexity, StreamPolicy, ToolMode
+from atlas_sidecar.core.types import Blob, Capability, Complexity, StreamPolicy, ToolMode
 from atlas_sidecar.server.messages import message_to
 from atlas_sidecar.server.requests import generate_from, select_from
 
@@ -51,6 +51,10 @@ WRONG: list[tuple[str, pb.GenerateRequest]] = [
     ("messages[0].parts", hello(messages=[said(USER)])),
     ("messages[0].parts[0]", hello(messages=[said(USER, pb.Part())])),
     ("messages[0].parts[0].blob", hello(messages=[said(USER, pb.Part(blob=pb.Blob(mime_type="a/b")))])),
+    *(
+        ("messages[0].parts[0].blob.uri", hello(messages=[said(USER, pb.Part(blob=pb.Blob(mime_type="a/b", uri=uri)))]))
+        for uri in ("data:", "data:a/b;base64,%%%", "data:a/b;base64,a")
+    ),
     ("messages[0].parts[0].blob.mime_type", hello(messages=[said(USER, pb.Part(blob=pb.Blob(data=b"x")))])),
     ("messages[0].parts[0].tool_call.name", hello(messages=[said(ASSISTANT, pb.Part(tool_call=pb.ToolCall(id="1")))])),
     ("messages[0].parts[0].tool_call.id", hello(messages=[said(ASSISTANT, pb.Part(tool_call=pb.ToolCall(name="f")))])),
@@ -127,6 +131,19 @@ def test_absurd_token_counts_of_select_are_refused(field: str, count: int) -> No
     with pytest.raises(AtlasError) as raised:
         select_from(pb.SelectRequest(**{field: count}))  # type: ignore[arg-type]
     assert [v.field for v in raised.value.violations] == [field]
+
+
+@pytest.mark.parametrize(
+    ("uri", "data"),
+    [
+        ("data:image/png;base64,aGk=", b"hi"),
+        ("DATA:text/plain;charset=utf-8;base64,aGk%3D", b"hi"),
+        ("data:text/plain,a%20b", b"a b"),
+    ],
+)
+def test_a_data_uri_is_bytes(uri: str, data: bytes) -> None:
+    parsed = generate_from(hello(messages=[said(USER, pb.Part(blob=pb.Blob(mime_type="image/png", uri=uri)))]))
+    assert parsed.messages[0].parts[0].content == Blob("image/png", data)
 
 
 def test_what_is_right_arrives() -> None:

@@ -9,7 +9,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import Any, Final, NamedTuple
 
@@ -20,8 +19,9 @@ from atlas_sidecar.adapters.providers.anthropic_rules import (
     thinking_fields,
 )
 from atlas_sidecar.adapters.providers.anthropic_tools import closed_schema, tool_fields
+from atlas_sidecar.adapters.providers.wire.blobs import base64_of, document_text, unsendable
 from atlas_sidecar.adapters.providers.wire.options import merge_options
-from atlas_sidecar.core.errors import ErrorClass, ProviderError
+from atlas_sidecar.core.demands import PDF, plain_mime_type
 from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import (
     Blob,
@@ -171,24 +171,18 @@ def _tool_result(result: ToolResult) -> dict[str, Any]:
 
 
 def _blob(blob: Blob) -> dict[str, Any]:
-    mime = blob.mime_type.partition(";")[0].strip().lower()
-    kind = "image" if mime.startswith("image/") else "document"
+    mime_type = plain_mime_type(blob)
+    kind = "image" if mime_type.startswith("image/") else "document"
+    text = document_text(blob)
     source: dict[str, Any]
-    if blob.data is None and (kind == "image" or mime == "application/pdf"):
+    if text is not None:
+        source = {"type": "text", "media_type": "text/plain", "data": text}
+    elif kind != "image" and mime_type != PDF:
+        raise unsendable(blob)
+    elif blob.data is None:
         source = {"type": "url", "url": blob.uri}
-    elif blob.data is not None and (kind == "image" or mime == "application/pdf"):
-        source = {"type": "base64", "media_type": mime, "data": base64.b64encode(blob.data).decode("ascii")}
-    elif blob.data is not None and mime.startswith("text/"):
-        source = {"type": "text", "media_type": "text/plain", "data": blob.data.decode("utf-8", "replace")}
     else:
-        refused = ProviderError(
-            ErrorClass.MODEL_UNAVAILABLE,
-            "anthropic: Claude takes images, PDF and text, the text not by its address, and no other files",
-            code="unsupported_input",
-            breaks_model=False,
-        )
-        refused.sent = False  # nothing may be charged
-        raise refused
+        source = {"type": "base64", "media_type": mime_type, "data": base64_of(blob)}
     block: dict[str, Any] = {"type": kind, "source": source}
     if blob.name and kind == "document":
         block["title"] = blob.name

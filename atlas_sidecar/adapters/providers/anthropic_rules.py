@@ -71,3 +71,10 @@ def thinking_fields(model: str, effort: ReasoningEffort, max_tokens: int, must_c
         if version > _ADAPTIVE_FROM:  # these leave the thoughts' text out unless asked
             fields["thinking"]["display"] = "summarized"
     return fields
+
+
+def takes_forced_tools(model: str) -> bool:
+    """Whether the model accepts a tool choice that demands a call: 5.5 ended that, in Fable and Mythos 5.1 did."""
+    since = (5, 1) if "fable" in model or "mythos" in model else (5, 5)
+    version = version_of(model)
+    return version < since or version == _NEWEST  # a name that says nothing is not held against it

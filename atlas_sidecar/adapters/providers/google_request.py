@@ -10,14 +10,15 @@ Rules kept here:
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from atlas_sidecar.adapters.providers.google_schema import reduced_schema
+from atlas_sidecar.adapters.providers.wire.blobs import base64_of
 from atlas_sidecar.adapters.providers.wire.options import merge_options
+from atlas_sidecar.core.demands import is_text_document, plain_mime_type
 from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import (
     Blob,
@@ -205,9 +206,12 @@ def _signed(part: dict[str, Any], signature: str) -> dict[str, Any]:
 
 
 def _blob(blob: Blob) -> dict[str, Any]:
+    mime_type = plain_mime_type(blob)
+    if is_text_document(mime_type) and not mime_type.startswith("text/"):
+        mime_type = "text/plain"  # JSON and its like are refused by their own names
     if blob.data is None:
-        return {"fileData": {"mimeType": blob.mime_type, "fileUri": blob.uri}}
-    return {"inlineData": {"mimeType": blob.mime_type, "data": base64.b64encode(blob.data).decode("ascii")}}
+        return {"fileData": {"mimeType": mime_type, "fileUri": blob.uri}}
+    return {"inlineData": {"mimeType": mime_type, "data": base64_of(blob)}}
 
 
 def _declaration(tool: Any) -> dict[str, Any]:

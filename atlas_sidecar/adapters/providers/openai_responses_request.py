@@ -15,22 +15,20 @@ from typing import Any, Final
 
 import msgspec
 
+from atlas_sidecar.adapters.providers.wire.blobs import data_uri, file_name, named_text, unsendable
 from atlas_sidecar.adapters.providers.wire.chat_request import (
     JSON_ONLY,
     NO_PARAMETERS,
     Dialect,
     JsonObject,
-    data_uri,
-    document_text,
-    file_name,
     must_say_json,
     schema_name,
     schema_object,
     tool_choice,
-    unsendable,
 )
 from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.adapters.providers.wire.schemas import is_strict
+from atlas_sidecar.core.demands import Form, form_of, plain_mime_type
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
     Blob,
@@ -208,15 +206,15 @@ def _result(result: ToolResult) -> JsonObject:
 def _content(content: Text | Blob) -> JsonObject:
     if isinstance(content, Text):
         return {"type": "input_text", "text": content.text}
-    kind = content.mime_type.lower().partition("/")[0]
+    kind, uploaded = plain_mime_type(content).partition("/")[0], form_of(content) is Form.OPENAI_FILE
     if kind == "image":
-        return {"type": "input_image", "detail": "auto", "image_url": content.uri or data_uri(content)}
+        source = {"file_id": content.uri} if uploaded else {"image_url": content.uri or data_uri(content)}
+        return {"type": "input_image", "detail": "auto", **source}
     if kind in {"audio", "video"}:
         raise unsendable(content)
     if content.data is None:
-        key = "file_id" if content.uri.startswith("file-") else "file_url"
-        return {"type": "input_file", key: content.uri}
-    text = document_text(content)
+        return {"type": "input_file", "file_id" if uploaded else "file_url": content.uri}
+    text = named_text(content)
     if text is not None:
         return {"type": "input_text", "text": text}
     return {"type": "input_file", "filename": file_name(content), "file_data": data_uri(content)}

@@ -10,7 +10,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,8 +17,10 @@ from typing import Any, Final
 
 import msgspec
 
+from atlas_sidecar.adapters.providers.wire.blobs import base64_of, data_uri, file_name, named_text, unsendable
 from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.adapters.providers.wire.schemas import is_strict
+from atlas_sidecar.core.demands import WAV, Form, form_of, plain_mime_type
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
     Blob,
@@ -40,8 +41,6 @@ from atlas_sidecar.core.types import (
 JsonObject = dict[str, Any]
 JSON_ONLY: Final = "Answer with one JSON object and nothing else."
 NO_PARAMETERS: Final[JsonObject] = {"type": "object", "properties": {}}
-_AUDIO_FORMATS: Final = {"wav": "wav", "x-wav": "wav", "wave": "wav", "mpeg": "mp3", "mp3": "mp3"}
-_TEXT_DOCUMENTS: Final = frozenset({"application/json", "application/xml", "application/yaml", "application/x-yaml"})
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -240,48 +239,20 @@ def _contents(parts: list[Part]) -> Iterator[JsonObject]:
 
 def _blob(blob: Blob) -> JsonObject:
     """Return an image, audio or document part."""
-    kind, _, subtype = blob.mime_type.lower().partition(";")[0].strip().partition("/")
+    mime_type = plain_mime_type(blob)
+    kind = mime_type.partition("/")[0]
     if kind == "image":
         return {"type": "image_url", "image_url": {"url": blob.uri or data_uri(blob)}}
-    if kind == "audio" and blob.data is not None and subtype in _AUDIO_FORMATS:
-        audio = {"data": base64.b64encode(blob.data).decode(), "format": _AUDIO_FORMATS[subtype]}
+    if kind == "audio" and blob.data is not None and form_of(blob) is Form.AUDIO:
+        audio = {"data": base64_of(blob), "format": "wav" if mime_type in WAV else "mp3"}
         return {"type": "input_audio", "input_audio": audio}
-    if kind != "audio" and blob.data is not None:
-        text = document_text(blob)
+    if kind in {"audio", "video"}:
+        raise unsendable(blob)
+    if blob.data is not None:
+        text = named_text(blob)
         if text is not None:
             return {"type": "text", "text": text}
         return {"type": "file", "file": {"filename": file_name(blob), "file_data": data_uri(blob)}}
-    if kind != "audio" and blob.uri.startswith("file-"):  # a file that was uploaded to this provider
+    if form_of(blob) is Form.OPENAI_FILE:
         return {"type": "file", "file": {"file_id": blob.uri}}
     raise unsendable(blob)
-
-
-def unsendable(blob: Blob) -> ProviderError:
-    """Return the error for content that the wire has no form for."""
-    kind = blob.mime_type.partition("/")[0]
-    how = "by its address" if blob.uri else "in this format"
-    named = kind if kind in {"audio", "video"} else "document"
-    error = ProviderError(
-        ErrorClass.MODEL_UNAVAILABLE, f"this API takes no {named} {how}", code="unsupported_content", breaks_model=False
-    )
-    error.sent = False
-    return error
-
-
-def data_uri(blob: Blob) -> str:
-    """Return a blob's bytes as a data URI."""
-    return f"data:{blob.mime_type};base64,{base64.b64encode(blob.data or b'').decode()}"
-
-
-def file_name(blob: Blob) -> str:
-    """Return a document's name, one by its type when it has none (the API demands one)."""
-    return blob.name or ("document.pdf" if blob.mime_type == "application/pdf" else "document")
-
-
-def document_text(blob: Blob) -> str | None:
-    """Return a text document with its name in front; None for what is no text."""
-    mime_type = blob.mime_type.lower().partition(";")[0].strip()
-    if blob.data is None or not (mime_type.startswith("text/") or mime_type in _TEXT_DOCUMENTS):
-        return None
-    text = blob.data.decode("utf-8", errors="replace")
-    return f"{blob.name}:\n{text}" if blob.name else text
