@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from atlas_sidecar.adapters.telemetry.logs import configure_logging
+from atlas_sidecar.adapters.telemetry.native_lines import native_lines
 
 
 class BudgetStartError(Exception):
@@ -32,7 +33,6 @@ def serve_budget(options: BudgetOptions) -> None:
     from atlas_sidecar.budget_service.serve import ServeSettings, TlsFiles, serve  # noqa: PLC0415 - with its database
     from atlas_sidecar.budget_service.store import StoreError  # noqa: PLC0415
 
-    configure_logging("info")
     tls = None
     if options.cert_file and options.key_file:
         tls = TlsFiles(options.cert_file, options.key_file, options.client_ca_file)
@@ -46,7 +46,9 @@ def serve_budget(options: BudgetOptions) -> None:
         health_listen=options.health_listen,
     )
     try:
-        asyncio.run(serve(settings))
+        with native_lines() as stderr:
+            configure_logging("info", stderr)
+            asyncio.run(serve(settings))
     except (StoreError, OSError) as error:
         raise BudgetStartError(str(error)) from None
 

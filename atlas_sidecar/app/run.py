@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from atlas_sidecar.adapters.clock import SystemClock
+from atlas_sidecar.adapters.telemetry.native_lines import native_lines
 from atlas_sidecar.app import telemetry
 from atlas_sidecar.app.serve import StartError, serve
 from atlas_sidecar.app.supervisor import Plan, PortError, Supervisor
@@ -23,9 +24,10 @@ def run(
 ) -> int:
     """Serve until a signal; return the exit status. Raises StartError."""
     clock = SystemClock()
-    telemetry.set_up_log(configuration)
     mine = of_worker(configuration, worker)
-    return asyncio.run(serve(mine, lambda: of_worker(load(), worker), clock, announce, worker))
+    with native_lines() as stderr:
+        telemetry.set_up_log(configuration, stderr)
+        return asyncio.run(serve(mine, lambda: of_worker(load(), worker), clock, announce, worker))
 
 
 def run_workers(

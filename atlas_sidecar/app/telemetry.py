@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from atlas_sidecar.adapters.clock import SystemClock
 from atlas_sidecar.adapters.secrets import FileSecret
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 _SECRET_HEADER: Final = re.compile("auth|key|token|secret|cookie|password", re.IGNORECASE)
 
 
-def set_up_log(configuration: Configuration) -> None:
-    """Send every logger's lines to stderr, without the keys that are configured."""
-    configure_logging(configuration.settings.log_level, secrets=known_secrets(configuration))
+def set_up_log(configuration: Configuration, stream: TextIO | None = None) -> None:
+    """Send every logger's lines to stderr, or `stream`, without the keys that are configured."""
+    configure_logging(configuration.settings.log_level, stream, known_secrets(configuration))
 
 
 def build(configuration: Configuration, clock: SystemClock, processors: Sequence[SpanProcessor] = ()) -> Telemetry:

@@ -13,8 +13,8 @@ from atlas_sidecar.cli.usage import UsageError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    # gRPC's core writes past Python's log, a line for each stranger who knocks at a TLS port. What matters we say.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # gRPC's core has a line at info for each stranger who knocks at a TLS port. Errors are worth reading.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     arguments = parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)

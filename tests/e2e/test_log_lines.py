@@ -9,13 +9,13 @@ from pathlib import Path
 from tests.e2e.process import serving
 
 
-def test_strangers_at_a_tls_port_leave_no_line_that_is_not_json(tmp_path: Path) -> None:
+def test_what_grpcs_core_says_of_strangers_at_a_tls_port_comes_out_like_every_other_line(tmp_path: Path) -> None:
     certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
     made = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate), "-days", "2"]
     subprocess.run(["openssl", "req", "-x509", *made, "-subj", "/CN=localhost"], check=True, capture_output=True)
     config = tmp_path / "atlas.yaml"
     config.write_text(f"tls: {{cert_file: {certificate}, key_file: {key}, client_ca_file: {certificate}}}\n")
-    with serving(tmp_path / "home", "--simulate", "--config", str(config)) as served:
+    with serving(tmp_path / "home", "--simulate", "--config", str(config), GRPC_VERBOSITY="INFO") as served:
         host, _, port = served.address.rpartition(":")
         for said in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01" + bytes(200)):
             with socket.create_connection((host, int(port)), timeout=5) as stranger:
@@ -23,4 +23,7 @@ def test_strangers_at_a_tls_port_leave_no_line_that_is_not_json(tmp_path: Path) 
                 with suppress(ConnectionError):
                     stranger.recv(100)
         assert served.stop() == 0
-    assert all(json.loads(line)["message"] for line in served.log.splitlines())
+    lines = [json.loads(line) for line in served.log.splitlines()]
+    assert all(line["message"] for line in lines)
+    core = [line["message"] for line in lines if line["logger"] == "grpc.core"]
+    assert sum("Handshake failed" in message for message in core) == 2

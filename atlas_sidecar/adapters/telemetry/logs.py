@@ -184,11 +184,11 @@ class _Stderr(logging.StreamHandler[TextIO]):
 def configure_logging(level: str, stream: TextIO | None = None, secrets: Callable[[], Iterable[str]] = tuple) -> None:
     """Send every logger's lines to `stream` (stderr), as JSON unless it is a terminal. `level`: "info", ...
 
-    `secrets` returns the keys in use; they are taken out of every line. May be called again.
+    `secrets` returns the keys in use; they are taken out of every line. May be called again, and keeps its stream then.
     """
-    stream = stream or sys.stderr
     root = logging.getLogger()
     replaced = [one for one in root.handlers if isinstance(one, _Stderr)]
+    stream = stream or (replaced[0].stream if replaced else sys.stderr)
     # Calls that began under another configuration still use its keys.
     scrub = Scrubber(secrets, [secret for old in replaced for secret in old.scrub.known_now()])
     handler = _Stderr(stream, scrub)
