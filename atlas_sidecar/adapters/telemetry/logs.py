@@ -175,6 +175,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO, scrub: Scrubber) -> None:
         super().__init__(stream)
         self.scrub = scrub
+        self.was_given = False
         self.setFormatter(HumanFormatter(scrub) if stream.isatty() else JsonFormatter(scrub))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
@@ -184,14 +185,15 @@ class _Stderr(logging.StreamHandler[TextIO]):
 def configure_logging(level: str, stream: TextIO | None = None, secrets: Callable[[], Iterable[str]] = tuple) -> None:
     """Send every logger's lines to `stream` (stderr), as JSON unless it is a terminal. `level`: "info", ...
 
-    `secrets` returns the keys in use; they are taken out of every line. May be called again, and keeps its stream then.
+    `secrets` returns the keys in use; they are taken out of every line. May be called again; keeps a stream once given.
     """
     root = logging.getLogger()
     replaced = [one for one in root.handlers if isinstance(one, _Stderr)]
-    stream = stream or (replaced[0].stream if replaced else sys.stderr)
+    given = stream or next((one.stream for one in replaced if one.was_given and not one.stream.closed), None)
     # Calls that began under another configuration still use its keys.
     scrub = Scrubber(secrets, [secret for old in replaced for secret in old.scrub.known_now()])
-    handler = _Stderr(stream, scrub)
+    handler = _Stderr(given or sys.stderr, scrub)
+    handler.was_given = given is not None
     for old in replaced:
         root.removeHandler(old)
     root.addHandler(handler)

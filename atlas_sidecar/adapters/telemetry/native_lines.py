@@ -6,8 +6,8 @@ Python's log, which formats and scrubs it like any other. Rules kept:
 - Level and place of an Abseil line are kept; anything else is a warning of the logger `stderr`, and what came in one
   write is one message.
 - At most MAX_LINES messages a minute; how many more there were is said. No line is longer than MAX_LINE.
-- A crash is still heard: Python's traceback goes straight to where the log goes (faulthandler). Native code's last words
-  are passed on while it writes its own stack trace; what it says within its last milliseconds may be lost.
+- A crash is still heard: Python's traceback goes straight to where the log goes (faulthandler). Native code's last
+  words are passed on while it writes its own stack trace; what it says within its last milliseconds may be lost.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def native_lines() -> Iterator[TextIO | None]:
             reader.close()
             faulthandler.disable()
             if was_enabled:
-                faulthandler.enable()
+                faulthandler.enable(_STDERR)
 
 
 class _Reader:
