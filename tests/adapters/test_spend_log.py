@@ -4,8 +4,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -17,80 +15,13 @@ from hypothesis import strategies as st
 from atlas_sidecar.adapters import spend_log
 from atlas_sidecar.adapters.spend_log import DiskSpendLog
 from atlas_sidecar.adapters.spend_log_frames import FRAME, pack, pack_header, read_segment
-from atlas_sidecar.core.errors import ErrorClass
 from atlas_sidecar.core.spend_records import (
-    Applied,
     Checkpoint,
-    Closed,
     Fact,
-    Finish,
     LogHeader,
-    LogRecord,
-    PastLog,
-    Release,
-    Reservation,
-    Settle,
-    Skip,
-    estimated_settle,
 )
-from atlas_sidecar.core.types import ModelRef, Usage
 from atlas_sidecar.ports import SpendLogError
-
-MODEL = ModelRef("sonnet", "anthropic", "claude-sonnet")
-EMPTY = Checkpoint((), ())
-ROOT = Path(__file__).parents[2]
-
-
-def reservation(number: int = 1) -> Reservation:
-    return Reservation(f"a{number}", "L1", "acme", "2026-11-23", 100, MODEL, "req-ü", {"team": "a"}, 1.5)
-
-
-def settle(number: int = 1) -> Settle:
-    usage = Usage(1, None, 3, 4, None)
-    return estimated_settle(reservation(number))._replace(usage=usage, outcome=ErrorClass.TIMEOUT)
-
-
-def fact(seq: int, incarnation: str = "one") -> Fact:
-    return Fact(incarnation, seq, settle(seq))
-
-
-EVERY_KIND: list[LogRecord] = [
-    reservation(),
-    fact(1),
-    Fact("one", 2, Release("L1")),
-    Fact("one", 3, Finish("zero")),
-    Fact("one", 5, Skip(4)),
-    Applied("one", 3, 9.5),
-    EMPTY,
-    Checkpoint((), (reservation(7),)),
-    reservation(2)._replace(amount_nano_usd=None, labels={}),
-    Closed(12.0),
-]
-
-
-def opened(directory: Path, incarnation: str = "one", segment_bytes: int = 100_000) -> DiskSpendLog:
-    log = DiskSpendLog(directory, sidecar_id="pod-1", local=False, segment_bytes=segment_bytes)
-    log.open(incarnation, 1.0)
-    log.begin(lambda: EMPTY)
-    return log
-
-
-def crash(log: DiskSpendLog) -> None:
-    """Let go of everything as a killed process does."""
-    os.close(log._fd)
-    log._fd = -1
-    log._drop_lock()
-
-
-def reopen(directory: Path) -> Sequence[PastLog]:
-    log = DiskSpendLog(directory, sidecar_id="pod-1", local=False)
-    found = log.open("next", 2.0)
-    log.close(2.0)
-    return found
-
-
-def segments(directory: Path) -> list[Path]:
-    return sorted(directory.glob("*.log"))
+from tests.adapters.spend_logs import EMPTY, EVERY_KIND, ROOT, crash, fact, opened, reopen, reservation, segments
 
 
 def test_what_was_appended_is_there_after_a_crash(tmp_path: Path) -> None:
@@ -370,73 +301,3 @@ async def test_a_killed_process_loses_nothing_that_append_returned_from(tmp_path
         seqs = [record.seq for record in past.records if isinstance(record, Fact)]
         assert seqs == list(range(1, len(seqs) + 1))
         assert len(seqs) >= confirmed
-
-
-class SlowDisk:
-    """Counts syncs, each of which takes a moment; `error` makes the next ones fail."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.syncs = 0
-        self.error: OSError | None = None
-        monkeypatch.setattr("os.fdatasync", self.fdatasync)
-
-    def fdatasync(self, descriptor: int) -> None:
-        os.fstat(descriptor)
-        self.syncs += 1
-        time.sleep(0.01)
-        if self.error is not None:
-            raise self.error
-
-
-async def test_group_sync_is_shared_by_all_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = SlowDisk(monkeypatch)
-    log = DiskSpendLog(tmp_path, fsync_group=True, segment_bytes=5000)
-    log.open("one", 1.0)
-    log.begin(lambda: EMPTY)
-    before = disk.syncs
-
-    async def one(seq: int) -> None:
-        log.append(fact(seq))
-        await log.durable()
-
-    await asyncio.gather(*(one(seq) for seq in range(1, 51)))
-    assert 1 <= disk.syncs - before <= 2 + len(segments(tmp_path))
-    crash(log)
-    monkeypatch.setattr(spend_log, "boot_id", lambda: "another boot")
-    (past,) = reopen(tmp_path)
-    assert past.whole
-    assert past.header.synced
-
-
-async def test_a_group_sync_that_fails_is_an_error_for_those_that_waited_and_the_next_is_tried_afresh(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk = SlowDisk(monkeypatch)
-    log = DiskSpendLog(tmp_path, fsync_group=True)
-    log.open("one", 1.0)
-    log.begin(lambda: EMPTY)
-    disk.error = OSError(5, "Input/output error")
-    log.append(fact(1))
-    answers = await asyncio.gather(*(log.durable() for _ in range(3)), return_exceptions=True)
-    assert [str(answer) for answer in answers] == [f"spend log {tmp_path}: Input/output error"] * 3
-    disk.error = None
-    await log.durable()
-    log.close(1.0)
-
-
-async def test_who_waits_no_longer_disturbs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = SlowDisk(monkeypatch)
-    log = DiskSpendLog(tmp_path, fsync_group=True)
-    log.open("one", 1.0)
-    log.begin(lambda: EMPTY)
-    first, second = asyncio.ensure_future(log.durable()), asyncio.ensure_future(log.durable())
-    await asyncio.sleep(0)
-    first.cancel()
-    await second
-    disk.error = OSError(5, "Input/output error")
-    third = asyncio.ensure_future(log.durable())
-    await asyncio.sleep(0)
-    third.cancel()
-    await asyncio.sleep(0.05)
-    assert third.cancelled()
-    log.close(1.0)

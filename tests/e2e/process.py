@@ -16,6 +16,15 @@ from atlas_api.v1 import router_pb2 as pb
 from atlas_api.v1.router_pb2_grpc import RouterStub
 
 PROGRAM = (sys.executable, "-m", "atlas_sidecar")
+PROMPT = [pb.ChatMessage(role=pb.ChatMessage.ROLE_USER, parts=[pb.Part(text="hello")])]
+SLOW = """\
+providers:
+  sim: {kind: simulated, tokens_per_s: 40, output_tokens: 60}
+models:
+  m: {provider: sim, context_window: 10000, max_output_tokens: 1000, reasoning_score: 5, speed_score: 5,
+      price: {input: 1, output: 2}}
+roles: {worker: {tiers: [[m]]}}
+"""
 KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "GROQ_API_KEY")
 START_S = 20.0
 
@@ -74,6 +83,11 @@ class Served:
     def stop(self, timeout_s: float = 20) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
+
+
+def generate(router: Any) -> list[pb.GenerateEvent]:
+    """Ask for an answer to PROMPT; return all events."""
+    return list(router.Generate(pb.GenerateRequest(messages=PROMPT), timeout=20))
 
 
 @contextmanager
