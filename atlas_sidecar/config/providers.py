@@ -24,7 +24,7 @@ PLATFORM_KINDS: Final = frozenset({"anthropic-bedrock", "anthropic-vertex", "ver
 # Keys that only some kinds understand.
 KEYS_OF_KINDS: Final = {
     "organization": ("openai",),
-    "wire": ("openai",),
+    "wire": ("openai", "azure-openai"),
     "max_tokens_field": ("openai",),
     "done_marker": ("openai",),
     "api_version": ("azure-openai", "google", "vertex"),
@@ -125,7 +125,9 @@ class ProviderEntry(SimulatedPace):
         default=False, description="send the W3C traceparent header; only to servers of your own"
     )
     wire: Literal["chat", "responses"] | None = Field(
-        default=None, description="openai only: which of its APIs to speak"
+        default=None,
+        description="openai and azure-openai only: which of its APIs to speak; default: chat, but responses for tools "
+        "of gpt-5.4 and later at OpenAI itself (docs/0022)",
     )
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = Field(
         default=None, description="openai only: what the server calls the output limit"

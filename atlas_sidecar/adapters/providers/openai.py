@@ -4,6 +4,8 @@ Rules kept here:
 - `kind: openai` with another `base_url` is a compatible server: the old `max_tokens` is sent there, because most know
   only that (`extra.max_tokens_field` overrules).
 - A stream without `[DONE]` is broken; `extra.done_marker: false` is for servers that never send it.
+- `wire` chooses the API. Unset, it is chat completions; but OpenAI's own server gets the tools of those models that
+  refuse them there over the Responses API (docs/0022).
 - Azure's own client class builds the address and the credentials; the model's name is the deployment's.
 """
 
@@ -11,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
 import time
 from collections.abc import AsyncIterator, Callable
 from types import ModuleType
@@ -20,6 +21,11 @@ from typing import Any, Final
 import msgspec
 
 from atlas_sidecar.adapters.providers.openai_errors import openai_taxonomy
+from atlas_sidecar.adapters.providers.openai_models import (
+    effort_word,
+    refuses_sampling,
+    refuses_tools_over_chat,
+)
 from atlas_sidecar.adapters.providers.openai_responses_answer import ResponsesDecoder
 from atlas_sidecar.adapters.providers.openai_responses_request import responses_body
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
@@ -28,33 +34,16 @@ from atlas_sidecar.adapters.providers.wire.chat_answer import ChatDecoder
 from atlas_sidecar.adapters.providers.wire.chat_request import Dialect, chat_body
 from atlas_sidecar.adapters.providers.wire.ratelimits import openai_rate_limit
 from atlas_sidecar.adapters.providers.wire.sdk import Sdk, SdkClient
-from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit, ReasoningEffort
+from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 AZURE_API_VERSION: Final = "2024-10-21"
+AZURE_RESPONSES_VERSION: Final = "2025-04-01-preview"
 _UNSET_KEY: Final = "unset"
-
-_REASONING_FAMILY: Final = re.compile(r"^(?:o\d|gpt-[5-9])(?!.*chat)")
-_KNOWS_NO_NONE: Final = re.compile(r"^(?:o\d|gpt-5(?![.\d]))")  # gpt-5.1 and later take "none"
-_KNOWS_MINIMAL: Final = re.compile(r"^gpt-5(?![.\d])")
-
-
-def effort_word(model: str, effort: ReasoningEffort) -> str:
-    """Return OpenAI's word for an effort; the least one where a model cannot do without reasoning."""
-    if effort is not ReasoningEffort.NONE or not _KNOWS_NO_NONE.match(model):
-        return effort.name.lower()
-    return "minimal" if _KNOWS_MINIMAL.match(model) else "low"
-
-
-def refuses_sampling(model: str, effort: ReasoningEffort | None) -> bool:
-    """Return whether a model answers 400 to temperature and top_p: OpenAI's reasoning families while they reason."""
-    if not _REASONING_FAMILY.match(model):
-        return False
-    return effort is not ReasoningEffort.NONE or _KNOWS_NO_NONE.match(model) is not None
 
 
 class OpenAIProvider:
-    """Implements ports.Provider for kinds `openai` and `azure-openai`; `wire: responses` chooses the Responses API."""
+    """Implements ports.Provider for kinds `openai` and `azure-openai`, over chat completions and the Responses API."""
 
     def __init__(self, settings: ProviderSettings) -> None:
         self._settings = settings
@@ -65,10 +54,11 @@ class OpenAIProvider:
         self._sdk = SdkClient(
             settings, self._base_url, self._taxonomy, functools.partial(build, settings, self._base_url)
         )
-        own_server = self._azure or self._sdk.address[0].endswith(("openai.com", "azure.com"))
+        host = f".{self._sdk.address[0]}"
+        self._is_openais = not self._azure and host.endswith(".api.openai.com")  # eu.api.openai.com, too
+        own_server = self._azure or self._is_openais or host.endswith(".azure.com")
         field = "max_completion_tokens" if own_server else "max_tokens"
         self._dialect = Dialect(settings.extra.get("max_tokens_field", field), effort_word, refuses_sampling)
-        self._responses = settings.wire == "responses"
         self._done_marker = bool(settings.extra.get("done_marker", True))
 
     @property
@@ -94,14 +84,19 @@ class OpenAIProvider:
     def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
         """Send one request; see ports.Provider.stream."""
         decoder: Decoder
-        if self._responses:
+        if self._speaks_responses(call):
             decoder = ResponsesDecoder(self._taxonomy, time.time())
         else:
             decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), self._done_marker)
         return read_answer(functools.partial(self._send, call), decoder, self._taxonomy, rate_limit_now)
 
+    def _speaks_responses(self, call: ProviderCall) -> bool:
+        if self._settings.wire:
+            return self._settings.wire == "responses"
+        return self._is_openais and bool(call.request.tools) and refuses_tools_over_chat(call.model.ref.model)
+
     async def _send(self, call: ProviderCall) -> Any:
-        if self._responses:
+        if self._speaks_responses(call):
             path, body = "/responses", responses_body(call, self._dialect)
         else:
             deployment = f"/deployments/{call.model.ref.model}" if self._azure else ""
@@ -145,10 +140,11 @@ def _openai_client(settings: ProviderSettings, base_url: str, make_http_client: 
 
 def _azure_client(settings: ProviderSettings, base_url: str, make_http_client: Callable[[ModuleType], Any]) -> Sdk:
     sdk, httpx = importlib.import_module("openai"), importlib.import_module("httpx2")
+    version = AZURE_RESPONSES_VERSION if settings.wire == "responses" else AZURE_API_VERSION
     client = sdk.AsyncAzureOpenAI(
         api_key=settings.api_key() or _UNSET_KEY,
         azure_endpoint=base_url,
-        api_version=settings.extra.get("api_version", AZURE_API_VERSION),
+        api_version=settings.extra.get("api_version", version),
         max_retries=0,
         http_client=make_http_client(httpx),
     )

@@ -14,7 +14,7 @@ class ProviderSettings:
     `name`: as configured ("openai-eu"); `kind`: which adapter ("openai"). `base_url` "": the SDK's default.
     `api_key` is called for every request and returns the key of now (a key file may rotate), None when there is none.
     `headers` are sent with every request, after the SDK's own. `ca_file`: PEM bundle trusted beside the system's.
-    `connect_timeout_s`: TCP and TLS together. `wire`: "" = the kind's default; kind openai also knows "responses".
+    `connect_timeout_s`: TCP and TLS together. `wire`: "chat" or "responses" of OpenAI's kinds; "" = by the model.
     `extra`: kind-specific (the simulated script; azure-openai's `api_version`; openai's `max_tokens_field`).
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from atlas_sidecar.adapters.providers.groq import groq_body
-from atlas_sidecar.adapters.providers.openai import effort_word, refuses_sampling
+from atlas_sidecar.adapters.providers.openai_models import effort_word, refuses_sampling
 from atlas_sidecar.adapters.providers.openai_responses_request import responses_body
 from atlas_sidecar.adapters.providers.wire.chat_request import JSON_ONLY, Dialect, chat_body
 from atlas_sidecar.adapters.providers.wire.schemas import is_strict

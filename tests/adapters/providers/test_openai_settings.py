@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from atlas_sidecar.adapters.providers.groq import GroqProvider
 from atlas_sidecar.adapters.providers.openai import OpenAIProvider
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
-from atlas_sidecar.core.types import RateLimit
+from atlas_sidecar.core.types import RateLimit, Tool
 from tests.adapters.providers.test_openai_faults import GOOD, KEY, failed, make
 from tests.adapters.replay import Answer, Upstream, call, collect, model, serving
 
@@ -221,3 +222,58 @@ async def test_no_request_meets_httpx_while_another_provider_is_importing_it(
         await importing
         monkeypatch.delitem(sys.modules, "httpx")
     assert (got.error, got.text) == (None, "Hello")
+
+
+CHAT, RESPONSES = "/chat/completions", "/responses"
+
+
+@pytest.mark.parametrize(
+    ("name", "with_tools", "wire", "path"),
+    [
+        ("gpt-5.4", True, "", RESPONSES),
+        ("gpt-5.10-mini", True, "", RESPONSES),
+        ("gpt-6-luna", True, "", RESPONSES),
+        ("ft:gpt-6.1-sol:acme::1", True, "", RESPONSES),
+        ("gpt-6-luna", False, "", CHAT),
+        ("gpt-6-luna", True, "chat", CHAT),
+        ("gpt-5.3", True, "", CHAT),
+        ("gpt-5", True, "", CHAT),
+        ("gpt-5.4-chat-latest", True, "", CHAT),
+        ("gpt-4o", True, "", CHAT),
+        ("gpt-35-turbo", True, "", CHAT),
+        ("o3", True, "", CHAT),
+        ("some-model", True, "", CHAT),
+        ("gpt-4o", False, "responses", RESPONSES),
+    ],
+)
+async def test_openai_gets_tools_over_the_api_that_takes_them_for_the_model(
+    name: str, with_tools: bool, wire: str, path: str, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", upstream.url)
+    done = {"type": "response.completed", "response": {"status": "completed", "output": []}}
+    upstream.answer(Answer.sse(*([done] if path == RESPONSES else GOOD)))
+    asked = call(model=model(name))
+    if with_tools:
+        asked = replace(asked, request=replace(asked.request, tools=(Tool("f", "", ""),)))
+    async with aclosing(make("openai", "http://eu.api.openai.com/v1", wire=wire)) as adapter:
+        assert (await collect(adapter, asked)).error is None
+    assert [seen.path for seen in upstream.requests] == [f"http://eu.api.openai.com/v1{path}"]
+
+
+async def test_a_compatible_server_gets_tools_over_chat_completions(upstream: Upstream) -> None:
+    upstream.answer(Answer.sse(*GOOD))
+    asked = call(model=model("gpt-6-luna"))
+    with_tools = replace(asked.request, tools=(Tool("f", "", ""),))
+    async with aclosing(make("openai", upstream.url)) as adapter:
+        await collect(adapter, replace(asked, request=with_tools))
+    assert upstream.requests[0].path == CHAT
+
+
+async def test_azure_speaks_the_responses_api_where_it_is_told_to(upstream: Upstream) -> None:
+    settings = ProviderSettings("azure", "azure-openai", upstream.url, lambda: KEY, wire="responses")
+    upstream.answer(Answer.sse({"type": "response.completed", "response": {"status": "completed", "output": []}}))
+    async with aclosing(OpenAIProvider(settings)) as adapter:
+        assert (await collect(adapter, call(model=model("my-gpt")))).error is None
+    (seen,) = upstream.requests
+    assert seen.path == "/openai/responses?api-version=2025-04-01-preview"
+    assert (seen.headers["api-key"], seen.json["model"]) == (KEY, "my-gpt")
