@@ -1,4 +1,9 @@
-"""What OpenAI's codes mean, for Azure and compatible servers too (PROVIDERS.md; the API's guide to error codes)."""
+"""What OpenAI's codes mean, for Azure and compatible servers too (PROVIDERS.md; the API's guide to error codes).
+
+Rules kept here:
+- The request as such was validated at the edge. What one model or one server refuses of it, another may take: that is
+  MODEL_UNAVAILABLE without blame, so that the chain goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, TextRule, Verdict
+from atlas_sidecar.adapters.providers.wire.errors import Fault, Taxonomy, TextRule, Verdict
 from atlas_sidecar.core.errors import ErrorClass
 
 _QUOTA: Final = Verdict(ErrorClass.QUOTA_EXHAUSTED, scope="provider")
@@ -36,13 +41,33 @@ _CODES: Final[Mapping[str, Verdict]] = {
     "server_error": _TEMPORARY,
     "internal_error": _TEMPORARY,
     "context_length_exceeded": _TOO_LONG,
-    "string_above_max_length": _TOO_LONG,
     "content_policy_violation": _FILTERED,
     "content_filter": _FILTERED,
     "invalid_prompt": _FILTERED,
     "unsupported_parameter": _REFUSED_PARAMETER,
     "unsupported_value": _REFUSED_PARAMETER,
     "unsupported_content": _REFUSED_PARAMETER,
+    "unknown_parameter": _REFUSED_PARAMETER,
+    "invalid_value": _REFUSED_PARAMETER,
+    "array_above_max_length": _REFUSED_PARAMETER,
+    "invalid_function_parameters": _REFUSED_PARAMETER,
+    "invalid_json_schema": _REFUSED_PARAMETER,
+    "invalid_encrypted_content": _REFUSED_PARAMETER,  # reasoning of another organisation's key
+    "OperationNotSupported": _REFUSED_PARAMETER,  # Azure: the deployment has no such API
+    "data_residency_mismatch": _REFUSED_PARAMETER,
+    "invalid_image": _REFUSED_PARAMETER,
+    "invalid_image_format": _REFUSED_PARAMETER,
+    "invalid_image_mode": _REFUSED_PARAMETER,
+    "invalid_image_url": _REFUSED_PARAMETER,
+    "invalid_base64_image": _REFUSED_PARAMETER,
+    "image_parse_error": _REFUSED_PARAMETER,
+    "image_too_large": _REFUSED_PARAMETER,
+    "image_too_small": _REFUSED_PARAMETER,
+    "image_file_too_large": _REFUSED_PARAMETER,
+    "image_file_not_found": _REFUSED_PARAMETER,
+    "empty_image_file": _REFUSED_PARAMETER,
+    "unsupported_image_media_type": _REFUSED_PARAMETER,
+    "failed_to_download_image": _REFUSED_PARAMETER,
     "model_not_found": _MODEL,
     "model_not_available": _MODEL,
     "DeploymentNotFound": _MODEL,
@@ -60,6 +85,25 @@ _TOO_LONG_IN_WORDS: Final = TextRule(
     re.compile(r"maximum context length|exceeds? the (?:available )?context (?:size|window)|context_length_exceeded"),
     _TOO_LONG,
 )
+_UNRECOGNIZED: Final = TextRule(frozenset({400}), re.compile(r"^Unrecognized request argument"), _REFUSED_PARAMETER)
+
+_POLICY: Final = re.compile(r"\w+_policy(?:_violation)?")  # image_content_policy_violation, cyber_policy
+_CONTENT: Final = re.compile(r"messages\[\d+\]\.content\b|input\b(?!.*\.(?:id|call_id|name)$)|instructions\b|prompt\b")
+_KNOBS: Final = re.compile(
+    r"(?:reasoning|reasoning_effort|verbosity|text|stop|temperature|top_p|seed|logprobs|top_logprobs|n|tools|"
+    r"tool_choice|parallel_tool_calls|functions|function_call|response_format|max_tokens|max_completion_tokens|"
+    r"max_output_tokens|store|include|metadata|modalities|audio|prediction|presence_penalty|frequency_penalty|logit_bias|truncation|"
+    r"stream_options|service_tier|prompt_cache_\w+|user|safety_identifier|background|previous_response_id)\b"
+)
+
+
+def _further(fault: Fault) -> Verdict | None:
+    """Return what a fault means that has no code of the table."""
+    if _POLICY.fullmatch(fault.code):
+        return _FILTERED
+    if fault.code == "string_above_max_length":  # of a text, or of an id or a name that other models take
+        return _TOO_LONG if not fault.param or _CONTENT.match(fault.param) else _REFUSED_PARAMETER
+    return _REFUSED_PARAMETER if fault.status in {400, 422} and _KNOBS.match(fault.param) else None
 
 
 def openai_taxonomy(provider: str) -> Taxonomy:
@@ -67,6 +111,7 @@ def openai_taxonomy(provider: str) -> Taxonomy:
     return Taxonomy(
         provider,
         codes=_CODES,
-        texts=(REQUEST_TOO_LARGE, _TOO_LONG_IN_WORDS),
+        texts=(REQUEST_TOO_LARGE, _TOO_LONG_IN_WORDS, _UNRECOGNIZED),
         status_of_kind={"invalid_request_error": 400, "authentication_error": 401, "permission_error": 403},
+        further=_further,
     )

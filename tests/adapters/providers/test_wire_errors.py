@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas_sidecar.adapters.providers.openai_errors import openai_taxonomy
-from atlas_sidecar.adapters.providers.wire.errors import Fault, Taxonomy, cause_of, fault_of_body, request_id
+from atlas_sidecar.adapters.providers.wire.errors import (
+    Fault,
+    Taxonomy,
+    Verdict,
+    cause_of,
+    fault_of_body,
+    request_id,
+)
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 
 TAXONOMY = openai_taxonomy("openai")
@@ -84,6 +91,54 @@ def test_text_refines_only_the_statuses_that_its_rule_names() -> None:
     assert TAXONOMY.verdict(large).error_class is ErrorClass.CONTEXT_TOO_LONG
     quoted = Fault(429, "rate_limit_exceeded", message="He said: Request too large")
     assert TAXONOMY.verdict(quoted).error_class is ErrorClass.RATE_LIMITED
+
+
+def refused(**error: Any) -> Verdict:
+    return TAXONOMY.verdict(fault_of_body(400, json.dumps({"error": {"message": "m", **error}}).encode()))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": None, "param": "reasoning_effort"},
+        {"code": None, "param": "reasoning.effort"},
+        {"code": "of_tomorrow", "param": "stop"},
+        {"code": None, "param": "tools[0].function.parameters"},
+        {"code": None, "param": "text.format.schema"},
+        {"code": "invalid_value", "param": "reasoning_effort"},
+        {"code": "array_above_max_length", "param": "stop"},
+        {"code": "invalid_json_schema"},
+        {"code": "invalid_function_parameters"},
+        {"code": "invalid_encrypted_content"},
+        {"code": "unsupported_image_media_type"},
+        {"code": "OperationNotSupported"},
+        {"code": "data_residency_mismatch"},
+        {"code": "string_above_max_length", "param": "messages[1].tool_calls[0].id"},
+        {"code": "string_above_max_length", "param": "input[2].call_id"},
+        {"code": None, "message": "Unrecognized request argument supplied: reasoning_effort"},
+    ],
+)
+def test_what_only_this_model_refuses_leaves_the_next_one_its_chance(error: dict[str, Any]) -> None:
+    verdict = refused(**error)
+    assert (verdict.error_class, verdict.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
+
+
+@pytest.mark.parametrize("param", [None, "messages[1].content", "messages[1].content[0].text", "input[0].content"])
+def test_a_text_above_the_maximum_length_is_too_long(param: str | None) -> None:
+    assert refused(code="string_above_max_length", param=param).error_class is ErrorClass.CONTEXT_TOO_LONG
+
+
+@pytest.mark.parametrize("param", [None, "", "messages", "messages[0].role", "name"])
+def test_what_every_model_would_refuse_is_invalid(param: str | None) -> None:
+    assert refused(code=None, param=param).error_class is ErrorClass.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    "code", ["bio_policy", "cyber_policy", "misalignment_policy_violation", "image_content_policy_violation"]
+)
+def test_every_policy_is_a_filter(code: str) -> None:
+    verdict = refused(code=code)
+    assert (verdict.error_class, verdict.breaks_model) == (ErrorClass.CONTENT_FILTERED, False)
 
 
 def test_digits_in_a_body_mean_nothing() -> None:

@@ -12,7 +12,7 @@ Rules kept here:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -107,13 +107,17 @@ COMMON_STATUSES: Final[Mapping[int, Verdict]] = {
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
-    """One provider's table. `codes`: by `code`, then by `kind`; `status_of_kind`: for errors inside a 200 stream."""
+    """One provider's table. `codes`: by `code`, then by `kind`; `status_of_kind`: for errors inside a 200 stream.
+
+    `further`: what a fault means that neither codes nor texts know, by what its fields say together; None = the status.
+    """
 
     provider: str
     codes: Mapping[str, Verdict] = field(default_factory=dict)
     texts: Sequence[TextRule] = ()
     statuses: Mapping[int, Verdict] = field(default_factory=dict)
     status_of_kind: Mapping[str, int] = field(default_factory=dict)
+    further: Callable[[Fault], Verdict | None] = lambda _fault: None
 
     def verdict(self, fault: Fault) -> Verdict:
         """Return what the fault means; OTHER when no rule speaks."""
@@ -124,6 +128,9 @@ class Taxonomy:
             if code in self.codes:
                 return self.codes[code]
         status = self.status_of_kind.get(fault.kind, fault.status) if fault.status < 400 else fault.status
+        further = self.further(fault._replace(status=status))
+        if further is not None:
+            return further
         known = self.statuses.get(status) or COMMON_STATUSES.get(status)
         if known is not None:
             return known
