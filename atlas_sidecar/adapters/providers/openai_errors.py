@@ -79,10 +79,13 @@ _CODES: Final[Mapping[str, Verdict]] = {
 
 # The same status and code as a rate limit, but no wait helps: the request exceeds the key's tokens per minute.
 REQUEST_TOO_LARGE: Final = TextRule(frozenset({413, 429}), re.compile(r"^Request too large\b"), _TOO_LONG)
-# Compatible servers (vLLM, llama.cpp) say so in words only.
+# Compatible servers (vLLM, SGLang, llama.cpp, xAI) say so in words only.
 _TOO_LONG_IN_WORDS: Final = TextRule(
     frozenset({400}),
-    re.compile(r"maximum context length|exceeds? the (?:available )?context (?:size|window)|context_length_exceeded"),
+    re.compile(
+        r"maximum context length|exceeds? the (?:available )?context (?:size|window)|context_length_exceeded|"
+        r"longer than the (?:maximum model|model's context) length|too long to fit into the model|maximum prompt length"
+    ),
     _TOO_LONG,
 )
 _UNRECOGNIZED: Final = TextRule(frozenset({400}), re.compile(r"^Unrecognized request argument"), _REFUSED_PARAMETER)

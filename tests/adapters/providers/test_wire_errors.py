@@ -141,6 +141,23 @@ def test_every_policy_is_a_filter(code: str) -> None:
     assert (verdict.error_class, verdict.breaks_model) == (ErrorClass.CONTENT_FILTERED, False)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The decoder prompt (length 21535) is longer than the maximum model length of 16384.",
+        "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+        "The prompt (total length 5000) is too long to fit into the model (context length 4096).",
+        "This model's maximum prompt length is 131072 but the request contains 200000 tokens.",
+        "the request exceeds the available context size. try increasing it",
+    ],
+)
+def test_compatible_servers_say_in_words_that_a_request_is_too_long(words: str) -> None:
+    assert (
+        TAXONOMY.verdict(Fault(400, kind="BadRequestError", message=words)).error_class is ErrorClass.CONTEXT_TOO_LONG
+    )
+    assert TAXONOMY.verdict(Fault(500, message=words)).error_class is ErrorClass.TEMPORARY
+
+
 def test_digits_in_a_body_mean_nothing() -> None:
     body = b'{"error": {"message": "429 503 insufficient_quota 401", "code": "weird"}}'
     assert TAXONOMY.verdict(fault_of_body(400, body)).error_class is ErrorClass.INVALID_REQUEST
