@@ -4,7 +4,8 @@ Rules kept here:
 - An output item is one part, but a message has a part for each of its contents. Parts are numbered as they appear.
 - What was streamed is not said again when its item is done; what was not streamed is said then. So a stream, a whole
   answer and a server that leaves events out are read by the same code.
-- The terminator is `response.completed` or `response.incomplete`; `response.failed` and `error` say why by their code.
+- The terminator is `response.completed` or `response.incomplete`; `response.failed` and `error` say why by their code;
+  what such an answer cost is told before.
 - Encrypted reasoning is the part's signature. Items of hosted tools, and whatever else we do not know, are opaque.
 """
 
@@ -33,6 +34,7 @@ from atlas_sidecar.core.types import (
     ToolArguments,
     ToolCallStart,
     Usage,
+    UsageReport,
 )
 
 _EMPTY: Final = frozenset({b"", b"null", b"[]"})
@@ -244,19 +246,28 @@ class ResponsesDecoder:
     # --- the end
 
     def _end(self, response: _Response, out: list[ProviderEvent]) -> None:
+        usage = _usage(response.usage)
         if response.error is not None or response.status == "failed":
+            self._charge(usage, out)
             raise self._error({"error": response.error or {}})
         if response.status not in {None, "completed", "incomplete"}:
+            self._charge(usage, out)
             raise self._taxonomy.broken("the answer did not come to its end", has_content=self.has_content)
         for index, raw in enumerate(response.output or ()):
             self._item(index, raw, out)
         raw_finish = (response.incomplete_details and response.incomplete_details.reason) or response.status or ""
         if raw_finish == "content_filter" and not self.has_content:
+            self._charge(usage, out)
             raise self._taxonomy.filtered(raw_finish)
         metadata = {"id": response.id, "model": response.model, "service_tier": response.service_tier}
         said = {name: value[:256] for name, value in metadata.items() if value}
         self.finished = True
-        out.append(Finished(self._finish_reason(raw_finish), raw_finish, _usage(response.usage), said))
+        out.append(Finished(self._finish_reason(raw_finish), raw_finish, usage, said))
+
+    def _charge(self, usage: Usage, out: list[ProviderEvent]) -> None:
+        """Tell what an answer cost that ends in an error."""
+        if usage != Usage():
+            out.append(UsageReport(usage))
 
     def _finish_reason(self, raw: str) -> FinishReason:
         if raw in _REASONS:

@@ -26,6 +26,7 @@ from atlas_sidecar.core.types import (
     Text,
     ToolCall,
     ToolResult,
+    Usage,
 )
 from tests.adapters.replay import Answer, Got, Recording, Upstream, call, collect, load, name_of
 
@@ -184,6 +185,23 @@ async def test_a_failure_within_a_stream_has_its_class(
     assert got.error.error_class is expected
     if expected is ErrorClass.RATE_LIMITED:
         assert got.error.retry_after_s == 2.0
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}, "output": []},
+        {"status": "failed", "error": {"code": "server_error"}},
+        {"status": "cancelled"},
+    ],
+)
+async def test_what_an_answer_cost_is_told_though_it_ends_in_an_error(end: dict[str, Any], upstream: Upstream) -> None:
+    usage = {"input_tokens": 1000, "output_tokens": 50, "output_tokens_details": {"reasoning_tokens": 40}}
+    upstream.answer(Answer.sse({"type": f"response.{end['status']}", "response": {**end, "usage": usage}}))
+    async with aclosing(make(upstream)) as provider:
+        got = await collect(provider, call())
+    assert got.error is not None
+    assert got.usage == Usage(1000, None, None, 10, 40)
 
 
 async def test_encrypted_reasoning_without_a_summary_is_a_redacted_part_with_a_signature(upstream: Upstream) -> None:
