@@ -23,7 +23,7 @@ import msgspec
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.answer import read_answer
 from atlas_sidecar.adapters.providers.wire.chat_answer import ChatDecoder
-from atlas_sidecar.adapters.providers.wire.chat_request import Dialect, chat_body
+from atlas_sidecar.adapters.providers.wire.chat_request import Body, Dialect, chat_body
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, TextRule, Verdict
 from atlas_sidecar.adapters.providers.wire.ratelimits import openai_rate_limit
 from atlas_sidecar.adapters.providers.wire.sdk import Sdk, SdkClient
@@ -92,14 +92,14 @@ def effort_word(model: str, effort: ReasoningEffort) -> str | None:
 _DIALECT: Final = Dialect("max_completion_tokens", effort_word, strict_schemas=False, stream_usage=False)
 
 
-def groq_body(call: ProviderCall) -> dict[str, Any]:
-    """Return the JSON body of one call."""
+def groq_body(call: ProviderCall) -> Body:
+    """Return the JSON body of one call, and what is left out of it."""
     if call.request.response_format.json_schema:
         call = replace(call, stream=False)
-    body = chat_body(call, _DIALECT)
+    body, left_out = chat_body(call, _DIALECT)
     if Capability.REASONING in call.model.capabilities and "include_reasoning" not in body:
         body.setdefault("reasoning_format", "parsed")
-    return body
+    return Body(body, left_out)
 
 
 class GroqProvider:
@@ -130,12 +130,16 @@ class GroqProvider:
 
     def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
         """Send one chat completion; see ports.Provider.stream."""
-        decoder = ChatDecoder(self._taxonomy, self.kind, time.time())
-        return read_answer(functools.partial(self._send, call), decoder, self._taxonomy, _rate_limit)
+        metadata: dict[str, Any] = {}
+        decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), metadata)
+        return read_answer(functools.partial(self._send, call, metadata), decoder, self._taxonomy, _rate_limit)
 
-    async def _send(self, call: ProviderCall) -> Any:
+    async def _send(self, call: ProviderCall, metadata: dict[str, Any]) -> Any:
+        body, left_out = groq_body(call)
+        if left_out:
+            metadata["parameters_left_out"] = list(left_out)
         headers = {"traceparent": call.traceparent} if self._settings.propagate_traceparent and call.traceparent else {}
-        return await self._sdk.post(f"{_PATH}/chat/completions", msgspec.json.encode(groq_body(call)), headers)
+        return await self._sdk.post(f"{_PATH}/chat/completions", msgspec.json.encode(body), headers)
 
     async def probe(self) -> RateLimit | None:
         """List the models; return the rate limits in the answer's headers."""

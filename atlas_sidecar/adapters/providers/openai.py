@@ -23,7 +23,7 @@ import msgspec
 from atlas_sidecar.adapters.providers.openai_errors import openai_taxonomy
 from atlas_sidecar.adapters.providers.openai_models import (
     effort_word,
-    refuses_sampling,
+    refused_parameters,
     refuses_tools_over_chat,
 )
 from atlas_sidecar.adapters.providers.openai_responses_answer import ResponsesDecoder
@@ -58,7 +58,7 @@ class OpenAIProvider:
         self._is_openais = not self._azure and host.endswith(".api.openai.com")  # eu.api.openai.com, too
         own_server = self._azure or self._is_openais or host.endswith(".azure.com")
         field = "max_completion_tokens" if own_server else "max_tokens"
-        self._dialect = Dialect(settings.extra.get("max_tokens_field", field), effort_word, refuses_sampling)
+        self._dialect = Dialect(settings.extra.get("max_tokens_field", field), effort_word, refused_parameters)
         self._done_marker = bool(settings.extra.get("done_marker", True))
 
     @property
@@ -83,24 +83,27 @@ class OpenAIProvider:
 
     def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
         """Send one request; see ports.Provider.stream."""
+        metadata: dict[str, Any] = {}
         decoder: Decoder
         if self._speaks_responses(call):
-            decoder = ResponsesDecoder(self._taxonomy, time.time())
+            decoder = ResponsesDecoder(self._taxonomy, time.time(), metadata)
         else:
-            decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), self._done_marker)
-        return read_answer(functools.partial(self._send, call), decoder, self._taxonomy, rate_limit_now)
+            decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), metadata, self._done_marker)
+        return read_answer(functools.partial(self._send, call, metadata), decoder, self._taxonomy, rate_limit_now)
 
     def _speaks_responses(self, call: ProviderCall) -> bool:
         if self._settings.wire:
             return self._settings.wire == "responses"
         return self._is_openais and bool(call.request.tools) and refuses_tools_over_chat(call.model.ref.model)
 
-    async def _send(self, call: ProviderCall) -> Any:
+    async def _send(self, call: ProviderCall, metadata: dict[str, Any]) -> Any:
         if self._speaks_responses(call):
-            path, body = "/responses", responses_body(call, self._dialect)
+            path, (body, left_out) = "/responses", responses_body(call, self._dialect)
         else:
             deployment = f"/deployments/{call.model.ref.model}" if self._azure else ""
-            path, body = f"{deployment}/chat/completions", chat_body(call, self._dialect)
+            path, (body, left_out) = f"{deployment}/chat/completions", chat_body(call, self._dialect)
+        if left_out:
+            metadata["parameters_left_out"] = list(left_out)
         return await self._sdk.post(path, msgspec.json.encode(body), trace_headers(self._settings, call))
 
     async def probe(self) -> RateLimit | None:

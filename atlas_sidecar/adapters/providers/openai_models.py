@@ -16,6 +16,7 @@ _REASONS: Final = re.compile(r"(?:o\d|gpt-[5-9])(?!.*chat)")
 _KNOWS_NO_NONE: Final = re.compile(r"(?:o\d|gpt-5(?![.\d]))")  # gpt-5.1 and later take "none"
 _KNOWS_MINIMAL: Final = re.compile(r"gpt-5(?![.\d])")
 _VERSION: Final = re.compile(r"gpt-(\d)(?:\.(\d+))?(?![\w.])(?!.*chat)")
+_SAMPLING: Final = frozenset({"temperature", "top_p"})
 _TOOLS_MOVED: Final = (5, 4)
 
 
@@ -41,9 +42,9 @@ def effort_word(model: str, effort: ReasoningEffort) -> str:
     return "minimal" if _KNOWS_MINIMAL.match(name) else "low"
 
 
-def refuses_sampling(model: str, effort: ReasoningEffort | None) -> bool:
-    """Return whether a model answers 400 to temperature and top_p: OpenAI's reasoning families while they reason."""
+def refused_parameters(model: str, effort: ReasoningEffort | None) -> frozenset[str]:
+    """Return the parameters that a model answers 400 to: OpenAI's reasoning families take no sampling."""
     name = plain_name(model)
-    if not _REASONS.match(name):
-        return False
-    return effort is not ReasoningEffort.NONE or _KNOWS_NO_NONE.match(name) is not None
+    if not _REASONS.match(name) or (effort is ReasoningEffort.NONE and not _KNOWS_NO_NONE.match(name)):
+        return frozenset()
+    return _SAMPLING

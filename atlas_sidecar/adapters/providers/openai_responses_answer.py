@@ -106,13 +106,14 @@ _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response
 
 
 class ResponsesDecoder:
-    """Decodes one answer."""
+    """Decodes one answer; `metadata` is added to what the answer says."""
 
-    def __init__(self, taxonomy: Taxonomy, now_unix_s: float) -> None:
+    def __init__(self, taxonomy: Taxonomy, now_unix_s: float, metadata: dict[str, Any] | None = None) -> None:
         self.has_content = False
         self.finished = False
         self._taxonomy = taxonomy
         self._now_unix_s = now_unix_s
+        self._metadata = {} if metadata is None else metadata
         self._parts: dict[tuple[int, str, int], int] = {}  # (item, what, content) -> part
         self._done: set[int] = set()  # items
         self._arguments: set[int] = set()  # items whose arguments were streamed
@@ -259,10 +260,10 @@ class ResponsesDecoder:
         if raw_finish == "content_filter" and not self.has_content:
             self._charge(usage, out)
             raise self._taxonomy.filtered(raw_finish)
-        metadata = {"id": response.id, "model": response.model, "service_tier": response.service_tier}
-        said = {name: value[:256] for name, value in metadata.items() if value}
+        said = {"id": response.id, "model": response.model, "service_tier": response.service_tier}
+        self._metadata.update((name, value[:256]) for name, value in said.items() if value)
         self.finished = True
-        out.append(Finished(self._finish_reason(raw_finish), raw_finish, usage, said))
+        out.append(Finished(self._finish_reason(raw_finish), raw_finish, usage, self._metadata))
 
     def _charge(self, usage: Usage, out: list[ProviderEvent]) -> None:
         """Tell what an answer cost that ends in an error."""

@@ -5,7 +5,7 @@ Rules kept here:
   as the part's signature, to be sent again with the next turn. `options` may overrule.
 - A turn of the assistant becomes one item for each part, in order. Reasoning without our signature of this kind and
   opaque content of another kind are dropped.
-- The wire knows neither `stop` nor `seed`: they are not sent. It takes no audio.
+- The wire knows neither `stop` nor `seed`: they are left out, and named. It takes no audio.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from atlas_sidecar.adapters.providers.wire.blobs import data_uri, file_name, nam
 from atlas_sidecar.adapters.providers.wire.chat_request import (
     JSON_ONLY,
     NO_PARAMETERS,
+    Body,
     Dialect,
     JsonObject,
     must_say_json,
+    parameters,
     schema_name,
     schema_object,
     tool_choice,
@@ -47,6 +49,7 @@ from atlas_sidecar.core.types import (
 
 KIND: Final = "openai"  # the kind whose signatures and opaque items this wire makes and takes
 MIN_OUTPUT_TOKENS: Final = 16  # the API refuses less
+_UNKNOWN: Final = frozenset({"stop", "seed"})
 
 
 class ReasoningSignature(msgspec.Struct):
@@ -56,7 +59,7 @@ class ReasoningSignature(msgspec.Struct):
     encrypted_content: str
 
 
-def responses_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
+def responses_body(call: ProviderCall, dialect: Dialect) -> Body:
     """Return the JSON body of one Responses call. Raises ProviderError for what the wire cannot say."""
     request, model = call.request, call.model
     if call.prefill:  # `prefill: true` was configured by mistake: the answer begins anew
@@ -72,22 +75,16 @@ def responses_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
         body["stream"] = True
     if call.cap_was_asked or call.max_output_tokens < model.max_output_tokens:
         body["max_output_tokens"] = max(MIN_OUTPUT_TOKENS, call.max_output_tokens)
-    sampling = request.sampling
-    reasons = Capability.REASONING in model.capabilities
-    effort = sampling.reasoning_effort if reasons else None
-    if not dialect.refuses_sampling(model.ref.model, effort):
-        if sampling.temperature is not None:
-            body["temperature"] = sampling.temperature
-        if sampling.top_p is not None:
-            body["top_p"] = sampling.top_p
-    if reasons:
+    word, fields, left_out = parameters(call, dialect, _UNKNOWN)
+    body.update(fields)
+    if Capability.REASONING in model.capabilities:
         body["include"] = ["reasoning.encrypted_content"]
-        if effort is not None:
-            body["reasoning"] = {"effort": dialect.effort(model.ref.model, effort)}
+    if word is not None:
+        body["reasoning"] = {"effort": word}
     _add_tools(body, request)
     _add_format(body, request)
     merge_options(body, call.options)
-    return body
+    return Body(body, left_out)
 
 
 def _add_tools(body: JsonObject, request: GenerateRequest) -> None:
@@ -106,8 +103,6 @@ def _add_tools(body: JsonObject, request: GenerateRequest) -> None:
     choice = tool_choice(request.tool_choice, named=lambda name: {"type": "function", "name": name})
     if choice is not None:
         body["tool_choice"] = choice
-    if request.tool_choice.disable_parallel:
-        body["parallel_tool_calls"] = False
 
 
 def _add_format(body: JsonObject, request: GenerateRequest) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from atlas_sidecar.adapters.providers.groq import groq_body
-from atlas_sidecar.adapters.providers.openai_models import effort_word, refuses_sampling
+from atlas_sidecar.adapters.providers.openai_models import effort_word, refused_parameters
 from atlas_sidecar.adapters.providers.openai_responses_request import responses_body
 from atlas_sidecar.adapters.providers.wire.chat_request import JSON_ONLY, Dialect, chat_body
 from atlas_sidecar.adapters.providers.wire.schemas import is_strict
@@ -38,7 +38,7 @@ from atlas_sidecar.core.types import (
 )
 from tests.adapters.replay import call, model
 
-OPENAI = Dialect("max_completion_tokens", effort_word, refuses_sampling)
+OPENAI = Dialect("max_completion_tokens", effort_word, refused_parameters)
 PNG = Blob("image/png", b"\x89PNG")
 PNG_URI = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
 STRICT = '{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}'
@@ -54,26 +54,26 @@ def asked(*messages: Message, **changes: Any) -> ProviderCall:
 
 
 def sent(*messages: Message) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = chat_body(asked(*messages), OPENAI)["messages"]
+    found: list[dict[str, Any]] = chat_body(asked(*messages), OPENAI).body["messages"]
     return found
 
 
 def test_a_plain_call_is_small_and_asks_for_usage() -> None:
-    assert chat_body(asked(), OPENAI) == {
+    assert chat_body(asked(), OPENAI).body == {
         "model": "some-model",
         "messages": [{"role": "user", "content": "Hi"}],
         "stream": True,
         "stream_options": {"include_usage": True},
         "max_completion_tokens": 1000,
     }
-    assert "stream" not in chat_body(replace(asked(), stream=False), OPENAI)
+    assert "stream" not in chat_body(replace(asked(), stream=False), OPENAI).body
 
 
 def test_a_prefill_is_the_last_turn_where_the_model_takes_one_and_the_responses_wire_refuses_it() -> None:
     carried = replace(asked(), prefill="So far", model=model(prefill=True))
-    assert chat_body(carried, OPENAI)["messages"][-1] == {"role": "assistant", "content": "So far"}
-    assert groq_body(carried)["messages"][-1] == {"role": "assistant", "content": "So far"}
-    assert chat_body(replace(carried, model=model()), OPENAI)["messages"][-1]["role"] == "user"
+    assert chat_body(carried, OPENAI).body["messages"][-1] == {"role": "assistant", "content": "So far"}
+    assert groq_body(carried).body["messages"][-1] == {"role": "assistant", "content": "So far"}
+    assert chat_body(replace(carried, model=model()), OPENAI).body["messages"][-1]["role"] == "user"
     with pytest.raises(ProviderError) as refused:
         responses_body(carried, OPENAI)
     assert (refused.value.error_class, refused.value.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
@@ -82,9 +82,9 @@ def test_a_prefill_is_the_last_turn_where_the_model_takes_one_and_the_responses_
 
 def test_a_cap_that_nobody_asked_for_is_sent_only_where_it_is_below_the_models_own() -> None:
     not_asked = replace(asked(), cap_was_asked=False)
-    assert chat_body(not_asked, OPENAI)["max_completion_tokens"] == 1000
-    assert "max_completion_tokens" not in chat_body(replace(not_asked, max_output_tokens=8192), OPENAI)
-    assert chat_body(asked(), replace(OPENAI, max_tokens_field="max_tokens"))["max_tokens"] == 1000
+    assert chat_body(not_asked, OPENAI).body["max_completion_tokens"] == 1000
+    assert "max_completion_tokens" not in chat_body(replace(not_asked, max_output_tokens=8192), OPENAI).body
+    assert chat_body(asked(), replace(OPENAI, max_tokens_field="max_tokens")).body["max_tokens"] == 1000
 
 
 def test_every_role_has_its_place() -> None:
@@ -188,25 +188,25 @@ def test_content_that_the_wire_cannot_say_is_no_fault_of_the_model(blob: Blob) -
 )
 def test_tools_and_their_choice(choice: ToolChoice, expected: dict[str, Any]) -> None:
     tools = (Tool("f", "Does f.", LOOSE), Tool("g", "", ""))
-    body = chat_body(asked(tools=tools, tool_choice=choice), OPENAI)
+    body = chat_body(asked(tools=tools, tool_choice=choice), OPENAI).body
     assert body["tools"] == [
         {"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": json.loads(LOOSE)}},
         {"type": "function", "function": {"name": "g", "parameters": {"type": "object", "properties": {}}}},
     ]
     assert {name: body[name] for name in body if name in {"tool_choice", "parallel_tool_calls"}} == expected
-    assert "tool_choice" not in chat_body(asked(tool_choice=choice), OPENAI), "without tools there is no choice"
+    assert "tool_choice" not in chat_body(asked(tool_choice=choice), OPENAI).body, "without tools there is no choice"
 
 
 def test_a_schema_is_strict_only_where_the_api_would_take_it() -> None:
     def schema(text: str, dialect: Dialect = OPENAI) -> dict[str, Any]:
         wanted = ResponseFormat(text, "my answer!")
-        found: dict[str, Any] = chat_body(asked(response_format=wanted), dialect)["response_format"]["json_schema"]
+        found: dict[str, Any] = chat_body(asked(response_format=wanted), dialect).body["response_format"]["json_schema"]
         return found
 
     assert schema(STRICT) == {"name": "my_answer_", "schema": json.loads(STRICT), "strict": True}
     assert schema(LOOSE) == {"name": "my_answer_", "schema": json.loads(LOOSE)}
     assert "strict" not in schema(STRICT, replace(OPENAI, strict_schemas=False))
-    json_object = chat_body(asked(response_format=ResponseFormat(json_object=True)), OPENAI)
+    json_object = chat_body(asked(response_format=ResponseFormat(json_object=True)), OPENAI).body
     assert json_object["response_format"] == {"type": "json_object"}
 
 
@@ -245,15 +245,27 @@ def test_a_schema_of_any_depth_is_judged_and_a_schema_that_is_no_object_refused(
 
 def test_sampling_goes_along_but_not_where_a_reasoning_model_refuses_it() -> None:
     sampling = Sampling(0.2, 0.9, ("END",), 7, ReasoningEffort.LOW)
-    body = chat_body(replace(asked(sampling=sampling), model=model("gpt-4.1")), OPENAI)
+    body = chat_body(replace(asked(sampling=sampling), model=model("gpt-4.1")), OPENAI).body
     expected = {"temperature": 0.2, "top_p": 0.9, "stop": ["END"], "seed": 7, "reasoning_effort": "low"}
     assert {name: body[name] for name in expected} == expected
-    body = chat_body(replace(asked(sampling=sampling), model=model("gpt-5-mini")), OPENAI)
+    body = chat_body(replace(asked(sampling=sampling), model=model("gpt-5-mini")), OPENAI).body
     assert "temperature" not in body
     assert "top_p" not in body
     assert body["seed"] == 7
     plain = replace(model("gpt-4.1"), capabilities=frozenset())
-    assert "reasoning_effort" not in chat_body(replace(asked(sampling=sampling), model=plain), OPENAI)
+    assert "reasoning_effort" not in chat_body(replace(asked(sampling=sampling), model=plain), OPENAI).body
+
+
+def test_what_is_left_out_is_named() -> None:
+    sampling = Sampling(0.2, 0.9, ("END",), 7, ReasoningEffort.LOW)
+    kept = Message(Role.USER, (Part(Text("Hi"), cache_breakpoint=True),))
+    reasons, plain = model("gpt-5-mini"), replace(model("gpt-4.1"), capabilities=frozenset())
+    asked_all = replace(asked(kept, sampling=sampling), model=reasons)
+    assert chat_body(asked_all, OPENAI).left_out == ("temperature", "top_p", "cache_breakpoint")
+    assert responses_body(asked_all, OPENAI).left_out == ("temperature", "top_p", "stop", "seed", "cache_breakpoint")
+    assert chat_body(replace(asked(sampling=sampling), model=plain), OPENAI).left_out == ("reasoning_effort",)
+    assert groq_body(replace(asked(sampling=sampling), model=model("llama-3.3"))).left_out == ("reasoning_effort",)
+    assert chat_body(asked(sampling=Sampling(temperature=0.0)), OPENAI).left_out == ()
 
 
 @pytest.mark.parametrize(
@@ -273,41 +285,44 @@ def test_sampling_goes_along_but_not_where_a_reasoning_model_refuses_it() -> Non
 def test_an_effort_has_the_word_that_the_model_knows(
     name: str, effort: ReasoningEffort, word: str, refuses: bool
 ) -> None:
-    assert (effort_word(name, effort), refuses_sampling(name, effort)) == (word, refuses)
+    assert (effort_word(name, effort), "top_p" in refused_parameters(name, effort)) == (word, refuses)
 
 
 def test_options_are_merged_last() -> None:
     options = {"max_completion_tokens": 5, "logit_bias": {"1": 2}}
-    body = chat_body(replace(asked(), options=options), OPENAI)
+    body = chat_body(replace(asked(), options=options), OPENAI).body
     assert (body["max_completion_tokens"], body["logit_bias"]) == (5, {"1": 2})
-    assert responses_body(replace(asked(), options={"store": True}), OPENAI)["store"] is True
+    assert responses_body(replace(asked(), options={"store": True}), OPENAI).body["store"] is True
 
 
 def test_options_stand_beside_what_the_request_asks_for() -> None:
     call = replace(asked(tools=(Tool("f", "", ""),)), options={"tools": [{"type": "web_search"}]})
-    for body in (chat_body(call, OPENAI), responses_body(call, OPENAI)):
+    for body in (chat_body(call, OPENAI).body, responses_body(call, OPENAI).body):
         assert [tool["type"] for tool in body["tools"]] == ["function", "web_search"]
     effort = asked(sampling=Sampling(reasoning_effort=ReasoningEffort.HIGH))
-    body = responses_body(replace(effort, options={"reasoning": {"summary": "auto"}}), OPENAI)
+    body = responses_body(replace(effort, options={"reasoning": {"summary": "auto"}}), OPENAI).body
     assert body["reasoning"] == {"effort": "high", "summary": "auto"}
     formatted = asked(response_format=ResponseFormat(LOOSE))
-    body = chat_body(replace(formatted, options={"response_format": {"type": "text"}}), OPENAI)
+    body = chat_body(replace(formatted, options={"response_format": {"type": "text"}}), OPENAI).body
     assert body["response_format"] == {"type": "text"}
 
 
 def test_json_output_is_never_asked_for_without_the_word_json() -> None:
     wanted = ResponseFormat(json_object=True)
-    assert chat_body(asked(response_format=wanted), OPENAI)["messages"][0] == {"role": "system", "content": JSON_ONLY}
-    assert responses_body(asked(response_format=wanted), OPENAI)["input"][0]["content"][0]["text"] == JSON_ONLY
+    assert chat_body(asked(response_format=wanted), OPENAI).body["messages"][0] == {
+        "role": "system",
+        "content": JSON_ONLY,
+    }
+    assert responses_body(asked(response_format=wanted), OPENAI).body["input"][0]["content"][0]["text"] == JSON_ONLY
     rules, user = message(Role.SYSTEM, Text("Be brief.")), message(Role.USER, Text("A list"))
-    body = chat_body(asked(rules, user, response_format=wanted), OPENAI)
+    body = chat_body(asked(rules, user, response_format=wanted), OPENAI).body
     assert [turn["content"] for turn in body["messages"]] == [f"Be brief.\n\n{JSON_ONLY}", "A list"]
     said = message(Role.USER, Text("As JSON"))
-    assert len(chat_body(asked(said, response_format=wanted), OPENAI)["messages"]) == 1
+    assert len(chat_body(asked(said, response_format=wanted), OPENAI).body["messages"]) == 1
 
 
 def groq(name: str = "openai/gpt-oss-120b", **changes: Any) -> dict[str, Any]:
-    return groq_body(replace(asked(**changes), model=model(name, "groq")))
+    return groq_body(replace(asked(**changes), model=model(name, "groq"))).body
 
 
 def test_groq_is_asked_for_parsed_reasoning_in_its_own_words() -> None:
@@ -322,7 +337,7 @@ def test_groq_is_asked_for_parsed_reasoning_in_its_own_words() -> None:
         groq("qwen/qwen3-32b", sampling=Sampling(reasoning_effort=ReasoningEffort.NONE))["reasoning_effort"] == "none"
     )
     assert "reasoning_effort" not in groq("llama-3.3", sampling=Sampling(reasoning_effort=ReasoningEffort.HIGH))
-    hidden = groq_body(replace(asked(), options={"include_reasoning": False}))
+    hidden = groq_body(replace(asked(), options={"include_reasoning": False})).body
     assert "reasoning_format" not in hidden
 
 
@@ -344,7 +359,7 @@ def test_responses_says_the_same_in_its_own_form() -> None:
     body = responses_body(
         asked(message(Role.USER, Text("see"), PNG, document, Blob("application/pdf", b"%", name="a.pdf")), **request),
         OPENAI,
-    )
+    ).body
     assert body["input"][0]["content"] == [
         {"type": "input_text", "text": "see"},
         {"type": "input_image", "detail": "auto", "image_url": PNG_URI},
@@ -358,6 +373,6 @@ def test_responses_says_the_same_in_its_own_form() -> None:
     assert body["reasoning"] == {"effort": "low"}
     assert "stop" not in body
     assert "seed" not in body
-    assert responses_body(replace(asked(), max_output_tokens=1), OPENAI)["max_output_tokens"] == 16
+    assert responses_body(replace(asked(), max_output_tokens=1), OPENAI).body["max_output_tokens"] == 16
     with pytest.raises(ProviderError):
         responses_body(asked(message(Role.USER, Blob("audio/wav", b"x"))), OPENAI)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ from atlas_sidecar.adapters.providers.groq import GroqProvider
 from atlas_sidecar.adapters.providers.openai import OpenAIProvider
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
-from atlas_sidecar.core.types import FinishReason, Head, ProviderEvent, RateLimit, TextDelta
-from tests.adapters.replay import Answer, Got, Upstream, call, collect
+from atlas_sidecar.core.types import FinishReason, Head, ProviderEvent, RateLimit, ReasoningEffort, Sampling, TextDelta
+from tests.adapters.replay import Answer, Got, Upstream, call, collect, model
 
 KEY = "sk-secret-0123456789"
 Adapter = OpenAIProvider | GroqProvider
@@ -311,6 +312,16 @@ async def test_the_head_comes_before_any_content_with_its_limits(provider: Adapt
     got = await collect(provider, call())
     limit = RateLimit(requests_remaining=3, tokens_reset_s=179.56)
     assert got.batches[0] == [Head(200, "req_9", limit)]
+
+
+async def test_an_answer_tells_what_was_left_out_of_its_request(provider: Adapter, upstream: Upstream) -> None:
+    upstream.answer(Answer.sse(*GOOD))
+    sampling = Sampling(temperature=0.5, reasoning_effort=ReasoningEffort.HIGH)
+    asked = call(model=replace(model(), capabilities=frozenset()))
+    got = await collect(provider, replace(asked, request=replace(asked.request, sampling=sampling)))
+    assert got.finished is not None
+    assert got.finished.metadata["parameters_left_out"] == ["reasoning_effort"]
+    assert got.finished.metadata["id"] == "c1"
 
 
 async def test_an_error_body_without_end_is_read_in_part(provider: Adapter, upstream: Upstream) -> None:

@@ -22,6 +22,7 @@ from atlas_sidecar.core.types import (
     ReasoningDelta,
     Requirements,
     Role,
+    Sampling,
     SignatureDelta,
     Text,
     ToolCall,
@@ -202,6 +203,15 @@ async def test_what_an_answer_cost_is_told_though_it_ends_in_an_error(end: dict[
         got = await collect(provider, call())
     assert got.error is not None
     assert got.usage == Usage(1000, None, None, 10, 40)
+
+
+async def test_an_answer_tells_what_was_left_out_of_its_request(upstream: Upstream) -> None:
+    upstream.answer(Answer.sse(completed([])))
+    asked = call()
+    async with aclosing(make(upstream)) as provider:
+        got = await collect(provider, replace(asked, request=replace(asked.request, sampling=Sampling(seed=7))))
+    assert got.finished is not None
+    assert got.finished.metadata == {"id": "r1", "parameters_left_out": ["seed"]}
 
 
 async def test_encrypted_reasoning_without_a_summary_is_a_redacted_part_with_a_signature(upstream: Upstream) -> None:

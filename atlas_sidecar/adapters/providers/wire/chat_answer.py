@@ -77,9 +77,19 @@ class _Call:
 
 
 class ChatDecoder:
-    """Decodes one answer; `kind` marks its opaque parts. No `done_marker`: a finish reason and a clean end will do."""
+    """Decodes one answer; `kind` marks its opaque parts, `metadata` is added to what the answer says.
 
-    def __init__(self, taxonomy: Taxonomy, kind: str, now_unix_s: float, done_marker: bool = True) -> None:
+    No `done_marker`: a finish reason and a clean end will do.
+    """
+
+    def __init__(
+        self,
+        taxonomy: Taxonomy,
+        kind: str,
+        now_unix_s: float,
+        metadata: dict[str, Any] | None = None,
+        done_marker: bool = True,
+    ) -> None:
         self.has_content = False
         self.finished = False
         self._taxonomy = taxonomy
@@ -91,7 +101,7 @@ class ChatDecoder:
         self._calls: list[_Call] = []
         self._raw_finish: str | None = None
         self._usage = Usage()
-        self._metadata: dict[str, Any] = {}
+        self._metadata = {} if metadata is None else metadata
         self._answer_id = ""
 
     # --- what the loop calls

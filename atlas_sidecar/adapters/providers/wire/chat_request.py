@@ -4,6 +4,7 @@ Rules kept here:
 - One message of ours becomes one of theirs, but a tool message becomes one message for each result, and what a tool
   message cannot carry (images, documents) follows the results as a user message.
 - Parts of an assistant turn that this wire has no place for (reasoning, opaque content, blobs) are dropped.
+- A parameter that the model does not take is left out, and named.
 - `options` are merged last. The sidecar never fetches a URI: it is passed on.
 - What this wire cannot say at all raises ProviderError MODEL_UNAVAILABLE without blame on the model.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -48,18 +49,25 @@ _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 class Dialect:
     """How one kind of server differs. `effort`: its word for a reasoning effort of a model, None = say nothing.
 
-    `refuses_sampling`: whether a model with this effort takes no temperature and top_p (they are left out then).
+    `refuses`: the parameters that a model with this effort does not take; they are left out.
     `strict_schemas`: whether `strict` may be true; `stream_usage`: whether usage must be asked for.
     """
 
     max_tokens_field: str
     effort: Callable[[str, ReasoningEffort], str | None]
-    refuses_sampling: Callable[[str, ReasoningEffort | None], bool] = lambda _model, _effort: False
+    refuses: Callable[[str, ReasoningEffort | None], frozenset[str]] = lambda _model, _effort: frozenset()
     strict_schemas: bool = True
     stream_usage: bool = True
 
 
-def chat_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
+class Body(NamedTuple):
+    """What to send; `left_out`: parameters of the request that this wire or this model does not take."""
+
+    body: JsonObject
+    left_out: tuple[str, ...]
+
+
+def chat_body(call: ProviderCall, dialect: Dialect) -> Body:
     """Return the JSON body of one chat-completions call. Raises ProviderError for what the wire cannot say."""
     request = call.request
     messages = _messages(request.messages)
@@ -77,7 +85,10 @@ def chat_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
             body["stream_options"] = {"include_usage": True}
     if call.cap_was_asked or call.max_output_tokens < call.model.max_output_tokens:
         body[dialect.max_tokens_field] = call.max_output_tokens
-    _add_sampling(body, call, dialect)
+    word, fields, left_out = parameters(call, dialect)
+    body.update(fields)
+    if word is not None:
+        body["reasoning_effort"] = word
     if request.tools:
         body["tools"] = [
             {"type": "function", "function": _function(t.name, t.description, t.parameters_json_schema)}
@@ -86,30 +97,40 @@ def chat_body(call: ProviderCall, dialect: Dialect) -> JsonObject:
         choice = tool_choice(request.tool_choice, named=lambda name: {"type": "function", "function": {"name": name}})
         if choice is not None:
             body["tool_choice"] = choice
-        if request.tool_choice.disable_parallel:
-            body["parallel_tool_calls"] = False
     response_format = _response_format(request, dialect)
     if response_format is not None:
         body["response_format"] = response_format
     merge_options(body, call.options)
-    return body
+    return Body(body, left_out)
 
 
-def _add_sampling(body: JsonObject, call: ProviderCall, dialect: Dialect) -> None:
-    sampling, model = call.request.sampling, call.model
-    effort = sampling.reasoning_effort if Capability.REASONING in model.capabilities else None
-    if not dialect.refuses_sampling(model.ref.model, effort):
-        if sampling.temperature is not None:
-            body["temperature"] = sampling.temperature
-        if sampling.top_p is not None:
-            body["top_p"] = sampling.top_p
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
-    if sampling.seed is not None:
-        body["seed"] = sampling.seed
+def parameters(
+    call: ProviderCall, dialect: Dialect, unknown: frozenset[str] = frozenset()
+) -> tuple[str | None, JsonObject, tuple[str, ...]]:
+    """Return the word for the effort, the other parameters to send, and the names of those that are left out.
+
+    `unknown`: what this wire has no field for.
+    """
+    request, model = call.request, call.model
+    sampling, effort = request.sampling, request.sampling.reasoning_effort
+    if Capability.REASONING not in model.capabilities:
+        effort = None
     word = dialect.effort(model.ref.model, effort) if effort is not None else None
-    if word is not None:
-        body["reasoning_effort"] = word
+    wanted = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "stop": list(sampling.stop) or None,
+        "seed": sampling.seed,
+        "parallel_tool_calls": False if request.tools and request.tool_choice.disable_parallel else None,
+    }
+    fields = {name: value for name, value in wanted.items() if value is not None}
+    refused = unknown | dialect.refuses(model.ref.model, effort)
+    left_out = [name for name in fields if name in refused]
+    if word is None and sampling.reasoning_effort not in {None, ReasoningEffort.NONE}:
+        left_out.append("reasoning_effort")
+    if any(part.cache_breakpoint for message in request.messages for part in message.parts):
+        left_out.append("cache_breakpoint")  # these servers choose by themselves what they keep
+    return word, {name: value for name, value in fields.items() if name not in refused}, tuple(left_out)
 
 
 def _function(name: str, description: str, schema: str) -> JsonObject:
