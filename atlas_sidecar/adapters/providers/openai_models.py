@@ -12,9 +12,20 @@ from typing import Final
 
 from atlas_sidecar.core.types import ReasoningEffort
 
-_REASONS: Final = re.compile(r"(?:o\d|gpt-[5-9])(?!.*chat)")
-_KNOWS_NO_NONE: Final = re.compile(r"(?:o\d|gpt-5(?![.\d]))")  # gpt-5.1 and later take "none"
-_KNOWS_MINIMAL: Final = re.compile(r"gpt-5(?![.\d])")
+_REASONS: Final = re.compile(r"(?:o\d|gpt-[5-9]|codex-)(?!.*chat)")
+_WORDS: Final = ("none", "minimal", "low", "medium", "high")
+_LOW_TO_HIGH: Final = _WORDS[2:]
+_EFFORTS: Final = tuple(  # the first family that a name begins with; others know every word
+    (re.compile(family), words)
+    for family, words in (
+        (r"gpt-6-astra|gpt-6\.1-(?:sol|astra)|gpt-6\.2-", _LOW_TO_HIGH),
+        (r"gpt-5-pro", ("high",)),
+        (r"gpt-5\.\d+-pro", ("medium", "high")),
+        (r"o\d|codex-|gpt-5(?:\.\d+)?-codex", _LOW_TO_HIGH),
+        (r"gpt-5(?![.\d])", ("minimal", *_LOW_TO_HIGH)),
+        (r"gpt-[5-9]", ("none", *_LOW_TO_HIGH)),
+    )
+)
 _VERSION: Final = re.compile(r"gpt-(\d)(?:\.(\d+))?(?![\w.])(?!.*chat)")
 _SAMPLING: Final = frozenset({"temperature", "top_p"})
 _TOOLS_MOVED: Final = (5, 4)
@@ -35,16 +46,14 @@ def refuses_tools_over_chat(model: str) -> bool:
 
 
 def effort_word(model: str, effort: ReasoningEffort) -> str:
-    """Return OpenAI's word for an effort; the least one where a model cannot do without reasoning."""
-    name = plain_name(model)
-    if effort is not ReasoningEffort.NONE or not _KNOWS_NO_NONE.match(name):
-        return effort.name.lower()
-    return "minimal" if _KNOWS_MINIMAL.match(name) else "low"
+    """Return OpenAI's word for an effort: of those that the model knows, the nearest."""
+    name, wanted = plain_name(model), _WORDS.index(effort.name.lower())
+    known = next((words for family, words in _EFFORTS if family.match(name)), _WORDS)
+    return min(known, key=lambda word: abs(_WORDS.index(word) - wanted))
 
 
 def refused_parameters(model: str, effort: ReasoningEffort | None) -> frozenset[str]:
-    """Return the parameters that a model answers 400 to: OpenAI's reasoning families take no sampling."""
-    name = plain_name(model)
-    if not _REASONS.match(name) or (effort is ReasoningEffort.NONE and not _KNOWS_NO_NONE.match(name)):
+    """Return the parameters that a model answers 400 to: no sampling while a reasoning family reasons."""
+    if not _REASONS.match(plain_name(model)) or (effort is not None and effort_word(model, effort) == "none"):
         return frozenset()
     return _SAMPLING
