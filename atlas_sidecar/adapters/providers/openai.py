@@ -23,6 +23,7 @@ import msgspec
 from atlas_sidecar.adapters.providers.openai_errors import openai_taxonomy
 from atlas_sidecar.adapters.providers.openai_models import (
     effort_word,
+    refused_by_openai,
     refused_parameters,
     refuses_tools_over_chat,
 )
@@ -39,6 +40,7 @@ from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 AZURE_API_VERSION: Final = "2024-10-21"
 AZURE_RESPONSES_VERSION: Final = "2025-04-01-preview"
+MAX_STOPS: Final = 4
 _UNSET_KEY: Final = "unset"
 
 
@@ -57,8 +59,10 @@ class OpenAIProvider:
         host = f".{self._sdk.address[0]}"
         self._is_openais = not self._azure and host.endswith(".api.openai.com")  # eu.api.openai.com, too
         own_server = self._azure or self._is_openais or host.endswith(".azure.com")
-        field = "max_completion_tokens" if own_server else "max_tokens"
-        self._dialect = Dialect(settings.extra.get("max_tokens_field", field), effort_word, refused_parameters)
+        field = settings.extra.get("max_tokens_field", "max_completion_tokens" if own_server else "max_tokens")
+        self._dialect = Dialect(field, effort_word, refused_parameters)
+        if own_server:
+            self._dialect = Dialect(field, effort_word, refused_by_openai, max_stops=MAX_STOPS)
         self._done_marker = bool(settings.extra.get("done_marker", True))
 
     @property

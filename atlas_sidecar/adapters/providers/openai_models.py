@@ -13,6 +13,7 @@ from typing import Final
 from atlas_sidecar.core.types import ReasoningEffort
 
 _REASONS: Final = re.compile(r"(?:o\d|gpt-[5-9]|codex-)(?!.*chat)")
+_O_SERIES: Final = re.compile(r"o\d")
 _WORDS: Final = ("none", "minimal", "low", "medium", "high")
 _LOW_TO_HIGH: Final = _WORDS[2:]
 _EFFORTS: Final = tuple(  # the first family that a name begins with; others know every word
@@ -57,3 +58,11 @@ def refused_parameters(model: str, effort: ReasoningEffort | None) -> frozenset[
     if not _REASONS.match(plain_name(model)) or (effort is not None and effort_word(model, effort) == "none"):
         return frozenset()
     return _SAMPLING
+
+
+def refused_by_openai(model: str, effort: ReasoningEffort | None) -> frozenset[str]:
+    """Return what OpenAI's own servers (and Azure) refuse of a model beyond that: others mostly ignore it."""
+    name, refused = plain_name(model), refused_parameters(model, effort)
+    if _REASONS.match(name):
+        refused |= {"stop"}
+    return refused | {"parallel_tool_calls"} if _O_SERIES.match(name) else refused

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from atlas_sidecar.adapters.providers.groq import groq_body
-from atlas_sidecar.adapters.providers.openai_models import effort_word, refused_parameters
+from atlas_sidecar.adapters.providers.openai_models import effort_word, refused_by_openai, refused_parameters
 from atlas_sidecar.adapters.providers.openai_responses_request import responses_body
 from atlas_sidecar.adapters.providers.wire.chat_request import JSON_ONLY, Dialect, chat_body
 from atlas_sidecar.adapters.providers.wire.schemas import is_strict
@@ -266,6 +266,28 @@ def test_what_is_left_out_is_named() -> None:
     assert chat_body(replace(asked(sampling=sampling), model=plain), OPENAI).left_out == ("reasoning_effort",)
     assert groq_body(replace(asked(sampling=sampling), model=model("llama-3.3"))).left_out == ("reasoning_effort",)
     assert chat_body(asked(sampling=Sampling(temperature=0.0)), OPENAI).left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "stops", "left_out"),
+    [
+        ("gpt-4.1", ["a", "b", "c", "d"], ("stop",)),
+        ("gpt-5-mini", None, ("stop",)),
+        ("gpt-5-chat-latest", ["a", "b", "c", "d"], ("stop",)),
+        ("o4-mini", None, ("stop", "parallel_tool_calls")),
+    ],
+)
+def test_openais_own_server_gets_no_stop_and_no_parallel_choice_that_it_refuses(
+    name: str, stops: list[str] | None, left_out: tuple[str, ...]
+) -> None:
+    tools: dict[str, Any] = {"tools": (Tool("f", "", ""),), "tool_choice": ToolChoice(disable_parallel=True)}
+    request = replace(asked(sampling=Sampling(stop=("a", "b", "c", "d", "e")), **tools), model=model(name))
+    own = chat_body(request, Dialect("max_completion_tokens", effort_word, refused_by_openai, max_stops=4))
+    assert (own.body.get("stop"), own.left_out) == (stops, left_out)
+    assert own.body.get("parallel_tool_calls", True) is ("parallel_tool_calls" in left_out)
+    compatible = chat_body(request, OPENAI)
+    assert (compatible.body["stop"], compatible.body["parallel_tool_calls"]) == (["a", "b", "c", "d", "e"], False)
+    assert compatible.left_out == ()
 
 
 @pytest.mark.parametrize(

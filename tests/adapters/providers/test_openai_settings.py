@@ -20,7 +20,7 @@ from atlas_sidecar.adapters.providers.groq import GroqProvider
 from atlas_sidecar.adapters.providers.openai import OpenAIProvider
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
-from atlas_sidecar.core.types import RateLimit, Tool
+from atlas_sidecar.core.types import RateLimit, Sampling, Tool
 from tests.adapters.providers.test_openai_faults import GOOD, KEY, failed, make
 from tests.adapters.replay import Answer, Upstream, call, collect, model, serving
 
@@ -253,11 +253,13 @@ async def test_openai_gets_tools_over_the_api_that_takes_them_for_the_model(
     done = {"type": "response.completed", "response": {"status": "completed", "output": []}}
     upstream.answer(Answer.sse(*([done] if path == RESPONSES else GOOD)))
     asked = call(model=model(name))
+    asked = replace(asked, request=replace(asked.request, sampling=Sampling(stop=tuple("abcde"))))
     if with_tools:
         asked = replace(asked, request=replace(asked.request, tools=(Tool("f", "", ""),)))
     async with aclosing(make("openai", "http://eu.api.openai.com/v1", wire=wire)) as adapter:
         assert (await collect(adapter, asked)).error is None
     assert [seen.path for seen in upstream.requests] == [f"http://eu.api.openai.com/v1{path}"]
+    assert len(upstream.requests[0].json.get("stop", "")) <= 4
 
 
 async def test_a_compatible_server_gets_tools_over_chat_completions(upstream: Upstream) -> None:

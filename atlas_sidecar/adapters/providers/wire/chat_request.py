@@ -51,6 +51,7 @@ class Dialect:
 
     `refuses`: the parameters that a model with this effort does not take; they are left out.
     `strict_schemas`: whether `strict` may be true; `stream_usage`: whether usage must be asked for.
+    `max_stops`: so many stop sequences at most; those after them are left out.
     """
 
     max_tokens_field: str
@@ -58,6 +59,7 @@ class Dialect:
     refuses: Callable[[str, ReasoningEffort | None], frozenset[str]] = lambda _model, _effort: frozenset()
     strict_schemas: bool = True
     stream_usage: bool = True
+    max_stops: int | None = None
 
 
 class Body(NamedTuple):
@@ -119,13 +121,14 @@ def parameters(
     wanted = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "stop": list(sampling.stop) or None,
+        "stop": list(sampling.stop[: dialect.max_stops]) or None,
         "seed": sampling.seed,
         "parallel_tool_calls": False if request.tools and request.tool_choice.disable_parallel else None,
     }
     fields = {name: value for name, value in wanted.items() if value is not None}
     refused = unknown | dialect.refuses(model.ref.model, effort)
-    left_out = [name for name in fields if name in refused]
+    cut = len(sampling.stop[: dialect.max_stops]) < len(sampling.stop)
+    left_out = [name for name in fields if name in refused or (name == "stop" and cut)]
     if word is None and sampling.reasoning_effort not in {None, ReasoningEffort.NONE}:
         left_out.append("reasoning_effort")
     if any(part.cache_breakpoint for message in request.messages for part in message.parts):
