@@ -6,7 +6,8 @@ Rules kept here:
   answer and a server that leaves events out are read by the same code.
 - The terminator is `response.completed` or `response.incomplete`; `response.failed` and `error` say why by their code;
   what such an answer cost is told before.
-- Encrypted reasoning is the part's signature. Items of hosted tools, and whatever else we do not know, are opaque.
+- What an item needs to be sent again is its part's signature: encrypted reasoning, a phase, a caller.
+- Items of hosted tools, and whatever else we do not know, are opaque.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from atlas_sidecar.adapters.providers.openai_responses_request import KIND, ReasoningSignature
+from atlas_sidecar.adapters.providers.openai_responses_items import KIND, ItemSignature
 from atlas_sidecar.adapters.providers.wire.chat_answer import call_id, disjoint
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, fault_of_object
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
@@ -64,6 +65,9 @@ class _Item(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
     encrypted_content: str | None = None
+    phase: str | None = None
+    namespace: str | None = None
+    caller: dict[str, Any] | None = None
     summary: list[_Content] | None = None
     content: list[_Content] | str | None = None
 
@@ -207,41 +211,48 @@ class ResponsesDecoder:
         item = _decode_item(raw)
         contents = item.content if isinstance(item.content, list) else []
         if item.type == "message":
-            self._message(index, contents, out)
+            self._message(index, contents, item.phase or "", out)
         elif item.type == "reasoning":
             if index not in self._summary:
                 for place, said in enumerate(item.summary or contents):
                     self._reasoning(index, place, said.text, out)
-            self._sign(index, item, out)
+            self._encrypted(index, item, out)
         elif item.type == "function_call":
             self._start_call(index, item, out)
             if (index, "call", 0) not in self._parts:
                 raise self._taxonomy.broken("a tool call has no name", has_content=self.has_content)
             if index not in self._arguments:
                 out.append(ToolArguments(self._parts[index, "call", 0], item.arguments or "{}"))
+            if item.namespace or item.caller:
+                signature = ItemSignature(namespace=item.namespace or "", caller=item.caller)
+                self._sign(self._parts[index, "call", 0], signature, out)
         else:
             opaque = Opaque(KIND, item.type, bytes(raw).decode())
             out.append(OpaqueDelta(self._part(index, "opaque"), opaque))
 
-    def _message(self, index: int, contents: Sequence[_Content], out: list[ProviderEvent]) -> None:
+    def _message(self, index: int, contents: Sequence[_Content], phase: str, out: list[ProviderEvent]) -> None:
         for place, content in enumerate(contents):
             if (index, "text", place) not in self._parts:
                 self._text(index, place, content.text, out)
             if (index, "refusal", place) not in self._parts:
                 self._refusal(index, place, content.refusal, out)
+            if phase and (index, "text", place) in self._parts:
+                self._sign(self._parts[index, "text", place], ItemSignature(phase=phase), out)
             annotations = bytes(content.annotations)
             if annotations not in _EMPTY:
                 part = self._part(index, "annotations", place)
                 out.append(OpaqueDelta(part, Opaque(KIND, "annotations", annotations.decode())))
 
-    def _sign(self, index: int, item: _Item, out: list[ProviderEvent]) -> None:
+    def _encrypted(self, index: int, item: _Item, out: list[ProviderEvent]) -> None:
         if not item.encrypted_content:
             return
         silent = (index, "reasoning", 0) not in self._parts
         part = self._part(index, "reasoning")
         if silent:
             out.append(ReasoningDelta(part, "", redacted=True))
-        signature = ReasoningSignature(item.id or "", item.encrypted_content)
+        self._sign(part, ItemSignature(item.id or "", item.encrypted_content, self._taxonomy.provider), out)
+
+    def _sign(self, part: int, signature: ItemSignature, out: list[ProviderEvent]) -> None:
         out.append(SignatureDelta(part, msgspec.json.encode(signature)))
 
     # --- the end

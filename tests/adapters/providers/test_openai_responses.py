@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from atlas_sidecar.adapters.providers.openai import OpenAIProvider
+from atlas_sidecar.adapters.providers.openai_responses_items import Items
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.core.errors import ErrorClass
 from atlas_sidecar.core.types import (
+    Blob,
+    Finished,
     FinishReason,
     GenerateRequest,
+    Head,
     Message,
     Opaque,
     Part,
@@ -28,7 +32,9 @@ from atlas_sidecar.core.types import (
     ToolCall,
     ToolResult,
     Usage,
+    UsageReport,
 )
+from atlas_sidecar.runtime.answer import Answer as PutTogether
 from tests.adapters.replay import Answer, Got, Recording, Upstream, call, collect, load, name_of
 
 RECORDINGS = load("openai", "responses")
@@ -79,8 +85,11 @@ def hold(got: Got, recording: Recording) -> None:
     summaries = ["\n\n".join(part["text"] for part in item["summary"]) for item in thoughts]
     assert got.reasoning == "".join(summaries)
     signatures = [json.loads(signature) for signature in got.signatures.values()]
-    assert [signature["id"] for signature in signatures] == [t["id"] for t in thoughts if t.get("encrypted_content")]
-    for signature in signatures:  # encrypted anew for each event that carries it
+    encrypted = [signature for signature in signatures if "encrypted_content" in signature]
+    assert [signature["id"] for signature in encrypted] == [t["id"] for t in thoughts if t.get("encrypted_content")]
+    phases = [item["phase"] for item in output if item.get("phase")]
+    assert [signature["phase"] for signature in signatures if "phase" in signature] == phases
+    for signature in encrypted:  # encrypted anew for each event that carries it
         assert signature["encrypted_content"].encode() in recording.body
     known = {"message", "reasoning", "function_call"}
     hosted = [item for item in output if item["type"] not in known]
@@ -260,3 +269,81 @@ async def test_a_conversation_is_sent_back_with_our_signatures_and_without_forei
     assert body["store"] is False
     assert body["include"] == ["reasoning.encrypted_content"]
     assert body["max_output_tokens"] == 1000
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_what_an_item_has_beside_its_content_comes_back_with_the_next_turn(
+    streamed: bool, upstream: Upstream
+) -> None:
+    text = {"type": "output_text", "text": "let me"}
+    caller = {"type": "program", "caller_id": "p1"}
+    items: list[dict[str, Any]] = [
+        REASONING,
+        {"type": "message", "id": "msg_1", "phase": "commentary", "content": [text]},
+    ]
+    items += [{**FUNCTION, "namespace": "crm", "caller": caller}]
+    whole = completed(items)
+    said = {"type": "response.output_text.delta", "output_index": 1, "delta": "let me"}
+    upstream.answer(Answer.sse(said, whole) if streamed else Answer.json(whole["response"]), Answer.sse(completed([])))
+    answer, user = PutTogether("openai"), Message(Role.USER, (Part(Text("Hi")),))
+    async with aclosing(make(upstream)) as provider:
+        got = await collect(provider, call())
+        for event in (event for batch in got.batches for event in batch):
+            if not isinstance(event, Head | Finished | UsageReport):
+                answer.add(event)
+        result = Message(Role.TOOL, (Part(ToolResult("call_1", "add", (Part(Text("3")),))),))
+        messages = (user, answer.message(), result)
+        await collect(provider, call(request=GenerateRequest(Requirements(), messages)))
+    sent = sorted(upstream.requests[1].json["input"][1:], key=lambda item: item.get("type", ""))
+    assert sent == [
+        {"role": "assistant", "content": "let me", "phase": "commentary"},
+        {key: value for key, value in items[2].items() if key != "id"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "3", "caller": caller},
+        REASONING,
+    ]
+
+
+def input_of(*messages: Message, provider: str = "openai") -> list[dict[str, Any]]:
+    return list(Items(provider).of(messages))
+
+
+def test_reasoning_that_another_configured_provider_made_is_dropped() -> None:
+    signature = json.dumps({"id": "rs_1", "encrypted_content": "gAAA", "provider": "openai-eu"}).encode()
+    turn = Message(Role.ASSISTANT, (Part(Reasoning("hm"), signature=signature, signature_origin="openai"),))
+    assert input_of(turn) == []
+    assert [item["id"] for item in input_of(turn, provider="openai-eu")] == ["rs_1"]
+
+
+def test_opaque_items_of_any_role_are_sent_in_their_order() -> None:
+    approval: dict[str, Any] = {"type": "mcp_approval_response", "approval_request_id": "m", "approve": True}
+    custom = {"type": "custom_tool_call_output", "call_id": "c", "output": "o"}
+    user = Message(Role.USER, (Part(Opaque("openai", approval["type"], json.dumps(approval))), Part(Text("Go on"))))
+    results = Message(
+        Role.TOOL,
+        (
+            Part(Opaque("openai", custom["type"], json.dumps(custom))),
+            Part(Opaque("google", "x", '{"type": "x"}')),
+            Part(ToolResult("call_1", "add", (Part(Text("3")),))),
+        ),
+    )
+    assert input_of(user, results) == [
+        approval,
+        {"role": "user", "content": [{"type": "input_text", "text": "Go on"}]},
+        custom,
+        {"type": "function_call_output", "call_id": "call_1", "output": "3"},
+    ]
+
+
+def test_an_error_is_said_also_where_the_result_is_an_image() -> None:
+    shot = Part(Blob("image/png", b"x"))
+    (item,) = input_of(Message(Role.TOOL, (Part(ToolResult("call_1", "shot", (shot,), is_error=True)),)))
+    assert [content["type"] for content in item["output"]] == ["input_text", "input_image"]
+    assert item["output"][0]["text"] == "Error:"
+
+
+async def test_what_the_caller_wants_included_stands_beside_what_the_sidecar_needs(upstream: Upstream) -> None:
+    upstream.answer(Answer.sse(completed([])))
+    wanted = ["web_search_call.action.sources", "reasoning.encrypted_content"]
+    async with aclosing(make(upstream)) as provider:
+        await collect(provider, call(options={"include": wanted}))
+    assert upstream.requests[0].json["include"] == wanted[::-1]

@@ -2,7 +2,7 @@
 
 Rules kept here:
 - Objects are merged, as deep as both go; those of another `type` replace ours: a mixture would mean nothing.
-- `tools` are appended: hosted tools stand beside the request's own. Anything else replaces.
+- `tools` are appended: hosted tools stand beside the request's own; so is `include`. Anything else replaces.
 - What the sidecar sets or prices was refused at the edge (server/requests.py).
 """
 
@@ -19,7 +19,7 @@ def merge_options(body: dict[str, Any], options: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping) and isinstance(old, dict) and value.get("type") in (None, old.get("type")):
             body[key] = dict(old)
             merge_options(body[key], value)
-        elif key == "tools" and isinstance(value, list) and isinstance(old, list):
-            body[key] = [*old, *value]
+        elif key in {"tools", "include"} and isinstance(value, list) and isinstance(old, list):
+            body[key] = [*old, *(item for item in value if item not in old)]
         else:
             body[key] = value
