@@ -14,18 +14,16 @@ from typing import Final
 from atlas_sidecar.adapters.providers.openai_responses_items import Items
 from atlas_sidecar.adapters.providers.wire.chat_request import (
     JSON_ONLY,
-    NO_PARAMETERS,
     Body,
     Dialect,
     JsonObject,
     must_say_json,
     parameters,
     schema_name,
-    schema_object,
     tool_choice,
 )
 from atlas_sidecar.adapters.providers.wire.options import merge_options
-from atlas_sidecar.adapters.providers.wire.schemas import is_strict
+from atlas_sidecar.adapters.providers.wire.schemas import is_strict, parameters_object, schema_object
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import Capability, GenerateRequest, ProviderCall
 
@@ -70,7 +68,7 @@ def _add_tools(body: JsonObject, request: GenerateRequest) -> None:
             "type": "function",
             "name": tool.name,
             "description": tool.description,
-            "parameters": schema_object(tool.parameters_json_schema) if tool.parameters_json_schema else NO_PARAMETERS,
+            "parameters": parameters_object(tool.parameters_json_schema),
             "strict": False,  # the API's own default is true here
         }
         for tool in request.tools

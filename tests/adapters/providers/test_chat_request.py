@@ -197,6 +197,21 @@ def test_tools_and_their_choice(choice: ToolChoice, expected: dict[str, Any]) ->
     assert "tool_choice" not in chat_body(asked(tool_choice=choice), OPENAI).body, "without tools there is no choice"
 
 
+@pytest.mark.parametrize(
+    ("schema", "parameters"),
+    [
+        ("{}", {"type": "object", "properties": {}}),
+        ('{"type":"object"}', {"type": "object", "properties": {}}),
+        ('{"properties":{"a":{}}}', {"type": "object", "properties": {"a": {}}}),
+        ('{"type":"array"}', {"type": "array"}),
+    ],
+)
+def test_a_tools_parameters_are_an_object_with_properties(schema: str, parameters: dict[str, Any]) -> None:
+    request = asked(tools=(Tool("f", "", schema),))
+    assert chat_body(request, OPENAI).body["tools"][0]["function"]["parameters"] == parameters
+    assert responses_body(request, OPENAI).body["tools"][0]["parameters"] == parameters
+
+
 def test_a_schema_is_strict_only_where_the_api_would_take_it() -> None:
     def schema(text: str, dialect: Dialect = OPENAI) -> dict[str, Any]:
         wanted = ResponseFormat(text, "my answer!")
@@ -226,6 +241,19 @@ def test_a_schema_is_strict_only_where_the_api_would_take_it() -> None:
         ({"anyOf": []}, False),
         ({"type": "array"}, False),
         ({"properties": {"a": True}}, False),
+        ({"properties": {"a": {"$ref": "#"}}}, True),
+        ({"properties": {"a": {"$ref": "#", "description": "x"}}}, False),
+        ({"properties": {"a": {}}}, False),
+        ({"properties": {"a": {"description": "x"}}}, False),
+        ({"properties": {"a": {"enum": ["x"]}}}, True),
+        ({"properties": {"a": {"type": "array"}}}, False),
+        ({"properties": {"a": {"type": ["array", "null"]}}}, False),
+        ({"properties": {"a": {"type": ["object", "null"], "properties": {}}}}, False),
+        ({"properties": {"a": {"type": "array", "items": {"type": "string"}}}}, True),
+        ({"properties": {"a": {"type": "array", "items": {"type": "string"}, "prefixItems": []}}}, False),
+        ({"properties": {"a": {"type": "string", "format": "date-time"}}}, True),
+        ({"properties": {"a": {"type": "string", "format": "uri"}}}, False),
+        ({"properties": {"a": {"type": "string", "format": {}}}}, False),
     ],
 )
 def test_what_strict_mode_asks_of_a_schema(change: dict[str, Any], strict: bool) -> None:

@@ -16,11 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from atlas_sidecar.adapters.providers.wire.blobs import base64_of, data_uri, file_name, named_text, unsendable
 from atlas_sidecar.adapters.providers.wire.options import merge_options
-from atlas_sidecar.adapters.providers.wire.schemas import is_strict
+from atlas_sidecar.adapters.providers.wire.schemas import is_strict, parameters_object, schema_object
 from atlas_sidecar.core.demands import WAV, Form, form_of, plain_mime_type
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
@@ -41,7 +39,6 @@ from atlas_sidecar.core.types import (
 
 JsonObject = dict[str, Any]
 JSON_ONLY: Final = "Answer with one JSON object and nothing else."
-NO_PARAMETERS: Final[JsonObject] = {"type": "object", "properties": {}}
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -137,7 +134,7 @@ def parameters(
 
 
 def _function(name: str, description: str, schema: str) -> JsonObject:
-    function: JsonObject = {"name": name, "parameters": schema_object(schema) if schema else NO_PARAMETERS}
+    function: JsonObject = {"name": name, "parameters": parameters_object(schema)}
     if description:
         function["description"] = description
     return function
@@ -148,17 +145,6 @@ def tool_choice(choice: ToolChoice, named: Callable[[str], JsonObject]) -> str |
     if choice.mode is ToolMode.NAMED:
         return named(choice.name)
     return {ToolMode.NONE: "none", ToolMode.REQUIRED: "required"}.get(choice.mode)
-
-
-def schema_object(schema: str) -> JsonObject:
-    """Return a JSON schema's text as an object. Raises ProviderError INVALID_REQUEST when it is none."""
-    try:
-        parsed = msgspec.json.decode(schema)
-    except (msgspec.DecodeError, RecursionError):
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise ProviderError(ErrorClass.INVALID_REQUEST, "a JSON schema of the request is no JSON object", code="schema")
-    return parsed
 
 
 def schema_name(name: str) -> str:
