@@ -27,6 +27,7 @@ from atlas_sidecar.adapters.providers.wire.chat_request import Body, Dialect, ch
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, TextRule, Verdict
 from atlas_sidecar.adapters.providers.wire.ratelimits import openai_rate_limit
 from atlas_sidecar.adapters.providers.wire.sdk import Sdk, SdkClient
+from atlas_sidecar.adapters.providers.wire.tools import caller_names
 from atlas_sidecar.core.errors import ErrorClass
 from atlas_sidecar.core.types import Capability, ProviderBatch, ProviderCall, RateLimit, ReasoningEffort
 
@@ -131,7 +132,7 @@ class GroqProvider:
     def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
         """Send one chat completion; see ports.Provider.stream."""
         metadata: dict[str, Any] = {}
-        decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), metadata)
+        decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), metadata, caller_names(call.request.tools))
         return read_answer(functools.partial(self._send, call, metadata), decoder, self._taxonomy, _rate_limit)
 
     async def _send(self, call: ProviderCall, metadata: dict[str, Any]) -> Any:

@@ -35,12 +35,12 @@ from atlas_sidecar.adapters.providers.wire.chat_answer import ChatDecoder
 from atlas_sidecar.adapters.providers.wire.chat_request import Dialect, chat_body
 from atlas_sidecar.adapters.providers.wire.ratelimits import openai_rate_limit
 from atlas_sidecar.adapters.providers.wire.sdk import Sdk, SdkClient
+from atlas_sidecar.adapters.providers.wire.tools import caller_names
 from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 AZURE_API_VERSION: Final = "2024-10-21"
 AZURE_RESPONSES_VERSION: Final = "2025-04-01-preview"
-MAX_STOPS: Final = 4
 _UNSET_KEY: Final = "unset"
 
 
@@ -62,7 +62,7 @@ class OpenAIProvider:
         field = settings.extra.get("max_tokens_field", "max_completion_tokens" if own_server else "max_tokens")
         self._dialect = Dialect(field, effort_word, refused_parameters)
         if own_server:
-            self._dialect = Dialect(field, effort_word, refused_by_openai, max_stops=MAX_STOPS)
+            self._dialect = Dialect(field, effort_word, refused_by_openai, openais_limits=True)
         self._done_marker = bool(settings.extra.get("done_marker", True))
 
     @property
@@ -88,11 +88,12 @@ class OpenAIProvider:
     def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
         """Send one request; see ports.Provider.stream."""
         metadata: dict[str, Any] = {}
+        names = caller_names(call.request.tools)
         decoder: Decoder
         if self._speaks_responses(call):
-            decoder = ResponsesDecoder(self._taxonomy, time.time(), metadata)
+            decoder = ResponsesDecoder(self._taxonomy, time.time(), metadata, names)
         else:
-            decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), metadata, self._done_marker)
+            decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), metadata, names, self._done_marker)
         return read_answer(functools.partial(self._send, call, metadata), decoder, self._taxonomy, rate_limit_now)
 
     def _speaks_responses(self, call: ProviderCall) -> bool:

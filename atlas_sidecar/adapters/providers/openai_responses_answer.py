@@ -12,7 +12,8 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -110,14 +111,24 @@ _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response
 
 
 class ResponsesDecoder:
-    """Decodes one answer; `metadata` is added to what the answer says."""
+    """Decodes one answer; `metadata` is added to what the answer says.
 
-    def __init__(self, taxonomy: Taxonomy, now_unix_s: float, metadata: dict[str, Any] | None = None) -> None:
+    `names`: the caller's names of tools, by those that were sent, where they differ.
+    """
+
+    def __init__(
+        self,
+        taxonomy: Taxonomy,
+        now_unix_s: float,
+        metadata: dict[str, Any] | None = None,
+        names: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.has_content = False
         self.finished = False
         self._taxonomy = taxonomy
         self._now_unix_s = now_unix_s
         self._metadata = {} if metadata is None else metadata
+        self._names = names
         self._parts: dict[tuple[int, str, int], int] = {}  # (item, what, content) -> part
         self._done: set[int] = set()  # items
         self._arguments: set[int] = set()  # items whose arguments were streamed
@@ -198,8 +209,8 @@ class ResponsesDecoder:
 
     def _start_call(self, index: int, item: _Item, out: list[ProviderEvent]) -> None:
         if (index, "call", 0) not in self._parts and item.name:
-            part = self._part(index, "call")
-            out.append(ToolCallStart(part, item.call_id or call_id(item.id or "", index), item.name))
+            part, name = self._part(index, "call"), self._names.get(item.name, item.name)
+            out.append(ToolCallStart(part, item.call_id or call_id(item.id or "", index), name))
 
     # --- whole items
 

@@ -18,6 +18,7 @@ import msgspec
 
 from atlas_sidecar.adapters.providers.wire.blobs import data_uri, file_name, named_text, unsendable
 from atlas_sidecar.adapters.providers.wire.chat_request import JsonObject
+from atlas_sidecar.adapters.providers.wire.tools import wire_id, wire_name
 from atlas_sidecar.core.demands import Form, form_of, plain_mime_type
 from atlas_sidecar.core.types import Blob, Message, Opaque, Part, Reasoning, Role, Text, ToolCall, ToolResult
 
@@ -52,10 +53,11 @@ def signature_of(part: Part) -> ItemSignature:
 
 
 class Items:
-    """Writes one conversation; `provider`: the configured one that it goes to."""
+    """Writes one conversation; `provider`: the configured one that it goes to; `max_id`: the longest id of a call."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, max_id: int | None = None) -> None:
         self._provider = provider
+        self._max_id = max_id
         self._callers: dict[str, dict[str, Any]] = {}  # of calls, by their ids
 
     def of(self, messages: Iterable[Message]) -> Iterator[JsonObject]:
@@ -93,8 +95,8 @@ class Items:
     def _call(self, call: ToolCall, signature: ItemSignature) -> JsonObject:
         item: JsonObject = {
             "type": "function_call",
-            "call_id": call.id,
-            "name": call.name,
+            "call_id": wire_id(call.id, self._max_id),
+            "name": wire_name(call.name),
             "arguments": call.arguments_json or "{}",
         }
         if signature.namespace:
@@ -118,7 +120,8 @@ class Items:
             output = f"Error: {text}" if result.is_error else text
         elif result.is_error:
             output = [{"type": "input_text", "text": "Error:"}, *contents]
-        item: JsonObject = {"type": "function_call_output", "call_id": result.call_id, "output": output}
+        call_id = wire_id(result.call_id, self._max_id)
+        item: JsonObject = {"type": "function_call_output", "call_id": call_id, "output": output}
         if result.call_id in self._callers:
             item["caller"] = self._callers[result.call_id]
         return item

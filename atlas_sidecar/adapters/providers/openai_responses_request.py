@@ -24,9 +24,11 @@ from atlas_sidecar.adapters.providers.wire.chat_request import (
 )
 from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.adapters.providers.wire.schemas import is_strict, parameters_object, schema_object
+from atlas_sidecar.adapters.providers.wire.tools import wire_name
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import Capability, GenerateRequest, ProviderCall
 
+MAX_ID: Final = 64
 MIN_OUTPUT_TOKENS: Final = 16  # the API refuses less
 _UNKNOWN: Final = frozenset({"stop", "seed"})
 
@@ -41,7 +43,7 @@ def responses_body(call: ProviderCall, dialect: Dialect) -> Body:
         refused.sent = False  # nothing may be charged
         raise refused
     body: JsonObject = {"model": model.ref.model, "store": False}
-    body["input"] = list(Items(model.ref.provider).of(request.messages))
+    body["input"] = list(Items(model.ref.provider, MAX_ID if dialect.openais_limits else None).of(request.messages))
     if must_say_json(request):
         body["input"].insert(0, {"role": "system", "content": [{"type": "input_text", "text": JSON_ONLY}]})
     if call.stream:
@@ -66,7 +68,7 @@ def _add_tools(body: JsonObject, request: GenerateRequest) -> None:
     body["tools"] = [
         {
             "type": "function",
-            "name": tool.name,
+            "name": wire_name(tool.name),
             "description": tool.description,
             "parameters": parameters_object(tool.parameters_json_schema),
             "strict": False,  # the API's own default is true here

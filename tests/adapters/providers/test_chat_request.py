@@ -310,7 +310,7 @@ def test_openais_own_server_gets_no_stop_and_no_parallel_choice_that_it_refuses(
 ) -> None:
     tools: dict[str, Any] = {"tools": (Tool("f", "", ""),), "tool_choice": ToolChoice(disable_parallel=True)}
     request = replace(asked(sampling=Sampling(stop=("a", "b", "c", "d", "e")), **tools), model=model(name))
-    own = chat_body(request, Dialect("max_completion_tokens", effort_word, refused_by_openai, max_stops=4))
+    own = chat_body(request, Dialect("max_completion_tokens", effort_word, refused_by_openai, openais_limits=True))
     assert (own.body.get("stop"), own.left_out) == (stops, left_out)
     assert own.body.get("parallel_tool_calls", True) is ("parallel_tool_calls" in left_out)
     compatible = chat_body(request, OPENAI)

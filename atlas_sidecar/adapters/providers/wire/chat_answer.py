@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -79,6 +80,7 @@ class _Call:
 class ChatDecoder:
     """Decodes one answer; `kind` marks its opaque parts, `metadata` is added to what the answer says.
 
+    `names`: the caller's names of tools, by those that were sent, where they differ.
     No `done_marker`: a finish reason and a clean end will do.
     """
 
@@ -88,6 +90,7 @@ class ChatDecoder:
         kind: str,
         now_unix_s: float,
         metadata: dict[str, Any] | None = None,
+        names: Mapping[str, str] = MappingProxyType({}),
         done_marker: bool = True,
     ) -> None:
         self.has_content = False
@@ -95,6 +98,7 @@ class ChatDecoder:
         self._taxonomy = taxonomy
         self._kind = kind
         self._now_unix_s = now_unix_s
+        self._names = names
         self._done_marker = done_marker
         self._parts = 0
         self._text = self._reasoning = self._refusal = -1
@@ -239,7 +243,7 @@ class ChatDecoder:
     def _start(self, call: _Call, out: list[ProviderEvent]) -> None:
         call.part = self._new_part()
         call.id = call.id or call_id(self._answer_id, self._calls.index(call))
-        out.append(ToolCallStart(call.part, call.id, call.name))
+        out.append(ToolCallStart(call.part, call.id, self._names.get(call.name, call.name)))
         if call.arguments:
             out.append(ToolArguments(call.part, call.arguments))
 

@@ -11,7 +11,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -19,8 +18,8 @@ from typing import Any, Final, NamedTuple
 from atlas_sidecar.adapters.providers.wire.blobs import base64_of, data_uri, file_name, named_text, unsendable
 from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.adapters.providers.wire.schemas import is_strict, parameters_object, schema_object
+from atlas_sidecar.adapters.providers.wire.tools import safe_name, wire_id, wire_name
 from atlas_sidecar.core.demands import WAV, Form, form_of, plain_mime_type
-from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
     Blob,
     Capability,
@@ -39,7 +38,8 @@ from atlas_sidecar.core.types import (
 
 JsonObject = dict[str, Any]
 JSON_ONLY: Final = "Answer with one JSON object and nothing else."
-_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
+MAX_STOPS: Final = 4
+_MAX_ID: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Dialect:
 
     `refuses`: the parameters that a model with this effort does not take; they are left out.
     `strict_schemas`: whether `strict` may be true; `stream_usage`: whether usage must be asked for.
-    `max_stops`: so many stop sequences at most; those after them are left out.
+    `openais_limits`: whether it refuses a fifth stop sequence (left out) and long ids of tool calls (shortened).
     """
 
     max_tokens_field: str
@@ -56,7 +56,7 @@ class Dialect:
     refuses: Callable[[str, ReasoningEffort | None], frozenset[str]] = lambda _model, _effort: frozenset()
     strict_schemas: bool = True
     stream_usage: bool = True
-    max_stops: int | None = None
+    openais_limits: bool = False
 
 
 class Body(NamedTuple):
@@ -69,7 +69,7 @@ class Body(NamedTuple):
 def chat_body(call: ProviderCall, dialect: Dialect) -> Body:
     """Return the JSON body of one chat-completions call. Raises ProviderError for what the wire cannot say."""
     request = call.request
-    messages = _messages(request.messages)
+    messages = _messages(request.messages, _MAX_ID if dialect.openais_limits else None)
     if must_say_json(request):
         if messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
             messages[0] = {"role": "system", "content": f"{messages[0]['content']}\n\n{JSON_ONLY}"}
@@ -90,7 +90,7 @@ def chat_body(call: ProviderCall, dialect: Dialect) -> Body:
         body["reasoning_effort"] = word
     if request.tools:
         body["tools"] = [
-            {"type": "function", "function": _function(t.name, t.description, t.parameters_json_schema)}
+            {"type": "function", "function": _function(wire_name(t.name), t.description, t.parameters_json_schema)}
             for t in request.tools
         ]
         choice = tool_choice(request.tool_choice, named=lambda name: {"type": "function", "function": {"name": name}})
@@ -115,16 +115,17 @@ def parameters(
     if Capability.REASONING not in model.capabilities:
         effort = None
     word = dialect.effort(model.ref.model, effort) if effort is not None else None
+    max_stops = MAX_STOPS if dialect.openais_limits else None
     wanted = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "stop": list(sampling.stop[: dialect.max_stops]) or None,
+        "stop": list(sampling.stop[:max_stops]) or None,
         "seed": sampling.seed,
         "parallel_tool_calls": False if request.tools and request.tool_choice.disable_parallel else None,
     }
     fields = {name: value for name, value in wanted.items() if value is not None}
     refused = unknown | dialect.refuses(model.ref.model, effort)
-    cut = len(sampling.stop[: dialect.max_stops]) < len(sampling.stop)
+    cut = max_stops is not None and len(sampling.stop) > max_stops
     left_out = [name for name in fields if name in refused or (name == "stop" and cut)]
     if word is None and sampling.reasoning_effort not in {None, ReasoningEffort.NONE}:
         left_out.append("reasoning_effort")
@@ -143,13 +144,13 @@ def _function(name: str, description: str, schema: str) -> JsonObject:
 def tool_choice(choice: ToolChoice, named: Callable[[str], JsonObject]) -> str | JsonObject | None:
     """Return the wire's tool choice, None for auto; `named` gives the form that names one tool."""
     if choice.mode is ToolMode.NAMED:
-        return named(choice.name)
+        return named(wire_name(choice.name))
     return {ToolMode.NONE: "none", ToolMode.REQUIRED: "required"}.get(choice.mode)
 
 
 def schema_name(name: str) -> str:
     """Return a name that the wire takes for a schema: 1 to 64 of A-Z a-z 0-9 _ -."""
-    return _NOT_IN_A_NAME.sub("_", name)[:64] or "answer"
+    return safe_name(name) or "answer"
 
 
 def _response_format(request: GenerateRequest, dialect: Dialect) -> JsonObject | None:
@@ -174,20 +175,20 @@ def must_say_json(request: GenerateRequest) -> bool:
 # ------------------------------------------------------------------------------------------- messages
 
 
-def _messages(messages: Iterable[Message]) -> list[JsonObject]:
+def _messages(messages: Iterable[Message], max_id: int | None) -> list[JsonObject]:
     sent: list[JsonObject] = []
     attached: list[JsonObject] = []  # blobs of tool results: they follow the last result of a row of tool messages
     for message in messages:
         results = [part.content for part in message.parts if isinstance(part.content, ToolResult)]
         for result in results:
-            sent.append(_tool_message(result, attached))
+            sent.append(_tool_message(result, wire_id(result.call_id, max_id), attached))
         others = [part for part in message.parts if not isinstance(part.content, ToolResult)]
         if results and not others:
             continue
         if attached:
             sent.append({"role": "user", "content": attached})
             attached = []
-        turn = _assistant(others) if message.role is Role.ASSISTANT else _speaker(message.role, others)
+        turn = _assistant(others, max_id) if message.role is Role.ASSISTANT else _speaker(message.role, others)
         if turn is not None:
             sent.append(turn)
     if attached:
@@ -195,7 +196,7 @@ def _messages(messages: Iterable[Message]) -> list[JsonObject]:
     return sent
 
 
-def _tool_message(result: ToolResult, attached: list[JsonObject]) -> JsonObject:
+def _tool_message(result: ToolResult, call_id: str, attached: list[JsonObject]) -> JsonObject:
     texts = [part.content.text for part in result.parts if isinstance(part.content, Text)]
     blobs = [part.content for part in result.parts if isinstance(part.content, Blob)]
     if blobs:
@@ -203,16 +204,16 @@ def _tool_message(result: ToolResult, attached: list[JsonObject]) -> JsonObject:
         attached.extend(_blob(blob) for blob in blobs)
         texts = texts or ["The result is attached in the next message."]
     text = "\n".join(texts)
-    return {"role": "tool", "tool_call_id": result.call_id, "content": f"Error: {text}" if result.is_error else text}
+    return {"role": "tool", "tool_call_id": call_id, "content": f"Error: {text}" if result.is_error else text}
 
 
-def _assistant(parts: list[Part]) -> JsonObject | None:
+def _assistant(parts: list[Part], max_id: int | None) -> JsonObject | None:
     text = "".join(part.content.text for part in parts if isinstance(part.content, Text))
     calls = [
         {
-            "id": part.content.id,
+            "id": wire_id(part.content.id, max_id),
             "type": "function",
-            "function": {"name": part.content.name, "arguments": part.content.arguments_json or "{}"},
+            "function": {"name": wire_name(part.content.name), "arguments": part.content.arguments_json or "{}"},
         }
         for part in parts
         if isinstance(part.content, ToolCall)

@@ -1,0 +1,42 @@
+"""Names and ids of tools in the form that OpenAI's wires take, and the names back. Pure.
+
+Rules kept here:
+- What fits is sent as it is. What does not fit has one form, the same in tools, choice, calls and results.
+- An answer's calls have the caller's own names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from atlas_sidecar.core.types import Tool
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def wire_name(name: str) -> str:
+    """Return a tool's name within 64 of A-Z a-z 0-9 _ -; one that is not ends in 8 digits that tell it from others."""
+    if _NAME.fullmatch(name):
+        return name
+    return f"{safe_name(name)[:55]}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+def safe_name(name: str) -> str:
+    """Return at most 64 characters of a name, with _ for those that no wire takes."""
+    return _NOT_IN_A_NAME.sub("_", name)[:64]
+
+
+def caller_names(tools: Iterable[Tool]) -> dict[str, str]:
+    """Return the caller's names by those that are sent, where the two differ."""
+    return {wire_name(tool.name): tool.name for tool in tools if not _NAME.fullmatch(tool.name)}
+
+
+def wire_id(identity: str, most: int | None) -> str:
+    """Return a tool call's id within `most` characters (at least 37): a hash stands for a longer one."""
+    if most is None or len(identity) <= most:
+        return identity
+    return f"call_{hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()}"
