@@ -220,6 +220,15 @@ def test_the_answers_own_facts_are_kept() -> None:
     assert finish(decode({**delta("stop"), **facts})).metadata == {"id": "c1", **facts}
 
 
+def test_the_tier_that_answered_is_noted_whenever_it_comes() -> None:
+    first = {**delta(content="a"), "service_tier": "auto"}
+    assert finish(decode(first, {**delta("stop"), "service_tier": "priority"})).metadata["service_tier"] == "priority"
+    assert finish(decode(delta(content="a"), {**delta("stop"), "service_tier": "flex"})).metadata == {
+        "id": "c1",
+        "service_tier": "flex",
+    }
+
+
 def test_neighbouring_deltas_of_one_part_are_joined_and_no_others() -> None:
     events: list[ProviderEvent] = [
         TextDelta(0, "a"),

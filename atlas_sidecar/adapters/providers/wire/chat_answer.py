@@ -106,7 +106,7 @@ class ChatDecoder:
         self._raw_finish: str | None = None
         self._usage = Usage()
         self._metadata = {} if metadata is None else metadata
-        self._answer_id = ""
+        self._answer_id = self._tier = ""
 
     # --- what the loop calls
 
@@ -137,6 +137,9 @@ class ChatDecoder:
             raise self._error(chunk.error)
         if not self._answer_id:
             self._describe(chunk)
+        if chunk.service_tier and chunk.service_tier != self._tier:  # known late, sometimes: what was asked may be full
+            self._tier = chunk.service_tier
+            self._metadata["service_tier"] = self._tier[:256]
         usage = chunk.usage
         if chunk.x_groq is not None:
             if chunk.x_groq.error is not None:
@@ -276,7 +279,6 @@ class ChatDecoder:
             ("id", chunk.id),
             ("model", chunk.model),
             ("system_fingerprint", chunk.system_fingerprint),
-            ("service_tier", chunk.service_tier),
         ):
             if value:
                 self._metadata[name] = value[:256]
