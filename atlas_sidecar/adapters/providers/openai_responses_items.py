@@ -18,6 +18,7 @@ import msgspec
 
 from atlas_sidecar.adapters.providers.wire.blobs import data_uri, file_name, named_text, unsendable
 from atlas_sidecar.adapters.providers.wire.chat_request import JsonObject
+from atlas_sidecar.adapters.providers.wire.schemas import json_object
 from atlas_sidecar.adapters.providers.wire.tools import wire_id, wire_name
 from atlas_sidecar.core.demands import Form, form_of, plain_mime_type
 from atlas_sidecar.core.types import Blob, Message, Opaque, Part, Reasoning, Role, Text, ToolCall, ToolResult
@@ -131,11 +132,8 @@ def _opaque(opaque: Opaque) -> Iterator[JsonObject]:
     """Yield an item of this kind as it came; nothing for what is no item (annotations) or not ours."""
     if opaque.provider != KIND:
         return
-    try:
-        item = msgspec.json.decode(opaque.json)
-    except (msgspec.DecodeError, RecursionError):
-        return
-    if isinstance(item, dict) and item.get("type") == opaque.type:
+    item = json_object(opaque.json)
+    if item is not None and item.get("type") == opaque.type:
         yield item
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from atlas_sidecar.adapters.providers.openai_errors import openai_taxonomy
 from atlas_sidecar.adapters.providers.wire.answer import merged
 from atlas_sidecar.adapters.providers.wire.chat_answer import DONE, ChatDecoder
+from atlas_sidecar.adapters.providers.wire.chat_held import MAX_LOGPROBS, Logprobs
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
@@ -132,6 +133,55 @@ def test_what_only_the_provider_understands_is_passed_on() -> None:
     assert isinstance(events[1], OpaqueDelta)
     assert (events[1].opaque.type, json.loads(events[1].opaque.json)) == ("annotations", annotations)
     assert len(whole({"content": "a", "annotations": []})) == 2
+
+
+def opaque(events: list[ProviderEvent]) -> list[tuple[int, str, Any]]:
+    found = [event for event in events if isinstance(event, OpaqueDelta)]
+    return [(event.index, event.opaque.type, json.loads(event.opaque.json)) for event in found]
+
+
+def custom(index: int, id_: str | None = None, **said: str) -> dict[str, Any]:
+    return {"tool_calls": [{"index": index, "id": id_, "type": "custom", "custom": said}]}
+
+
+def test_a_call_of_a_custom_tool_is_an_opaque_part() -> None:
+    called = {"id": "call_1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
+    assert opaque(whole({"content": None, "tool_calls": [called]}, "tool_calls")) == [(0, "tool_call", called)]
+    pieces = (custom(0, "call_1", name="sql"), tool(1, "call_2", "f", "{}"), custom(0, input="sel"))
+    events = decode(*[delta(**piece) for piece in pieces], delta(**custom(0, input="ect 1")), delta("tool_calls"))
+    assert opaque(events) == [(0, "tool_call", called)]
+    assert tools(events) == [("call_2", "f", "{}")]
+    assert finish(events).finish_reason is FinishReason.TOOL_CALLS
+
+
+def test_streamed_audio_is_one_opaque_part() -> None:
+    pieces = [{"id": "a1", "transcript": "He"}, {"data": "YQ=="}, {"transcript": "llo"}, {"data": "Yg=="}]
+    events = decode(*[delta(audio=piece) for piece in pieces], delta(audio={"expires_at": 1}), delta("stop"))
+    assert opaque(events) == [(0, "audio", {"id": "a1", "expires_at": 1, "data": "YWI=", "transcript": "Hello"})]
+    strange = decode(delta(audio={"data": "a"}), delta(audio={"data": "b"}), delta("stop"))
+    assert opaque(strange) == [(0, "audio", {"data": "ab"})]
+
+
+def test_log_probabilities_and_azures_filters_are_among_the_metadata() -> None:
+    def token(text: str) -> dict[str, Any]:
+        return {"logprobs": {"content": [{"token": text, "logprob": -0.5}], "refusal": None}}
+
+    filters = [{"prompt_index": 0, "content_filter_results": {"hate": {"filtered": False}}}]
+    documents = [delta(content=text) for text in "abc"]
+    for document, text in zip(documents, "abc", strict=True):
+        document["choices"][0].update(token(text))
+    events = decode({"id": "", "choices": [], "prompt_filter_results": filters}, *documents, delta("stop"))
+    metadata = finish(events).metadata
+    assert [one["token"] for one in metadata["logprobs"]["content"]] == ["a", "b", "c"]
+    assert metadata["prompt_filter_results"] == filters
+
+
+def test_log_probabilities_are_bounded() -> None:
+    logprobs, one = Logprobs(), {"token": "a", "top_logprobs": [{}] * 19}
+    for _ in range(MAX_LOGPROBS // 10):
+        logprobs.add({"content": [one, 7], "refusal": 8})
+    assert logprobs.said["cut"]
+    assert MAX_LOGPROBS // 21 - 1 <= len(logprobs.said["content"]) // 2 <= MAX_LOGPROBS // 21
 
 
 def test_only_the_first_choice_is_read() -> None:

@@ -120,6 +120,21 @@ def test_every_role_has_its_place() -> None:
     ]
 
 
+def test_a_call_of_a_custom_tool_goes_back_to_its_kind_over_chat_completions_only() -> None:
+    called = {"id": "call_1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
+    turn = message(Role.ASSISTANT, Opaque("openai", "tool_call", json.dumps(called)))
+    result = message(Role.TOOL, ToolResult("call_1", "sql", (Part(Text("1")),)))
+    assert sent(turn, result) == [
+        {"role": "assistant", "content": None, "tool_calls": [called]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "1"},
+    ]
+    assert [turn["role"] for turn in groq_body(asked(turn, result)).body["messages"]] == ["tool"]
+    assert len(responses_body(asked(turn, result), OPENAI).body["input"]) == 1
+    assert sent(message(Role.ASSISTANT, Text("a"), Opaque("openai", "tool_call", "[]"))) == [
+        {"role": "assistant", "content": "a"}
+    ]
+
+
 def test_a_turn_without_anything_sendable_is_left_out() -> None:
     empty = message(Role.ASSISTANT, Reasoning("only thoughts"))
     assert [turn["role"] for turn in sent(message(Role.USER, Text("a")), empty, message(Role.USER, Text("b")))] == [

@@ -32,7 +32,7 @@ def objects(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any
 
 COUNT = st.none() | st.integers(-5, 10**18)
 FUNCTION = objects(name=TEXT, arguments=TEXT | objects(a=LEAF))
-TOOL = objects(index=st.integers(0, 2), id=TEXT, function=FUNCTION)
+TOOL = objects(index=st.integers(0, 2), id=TEXT, function=FUNCTION, custom=objects(name=TEXT, input=TEXT))
 DELTA = objects(
     content=TEXT | st.lists(objects(text=TEXT, thinking=st.lists(objects(text=TEXT), max_size=2)), max_size=2),
     reasoning=TEXT,
@@ -41,6 +41,7 @@ DELTA = objects(
     tool_calls=st.lists(TOOL, max_size=3),
     function_call=FUNCTION,
     annotations=st.lists(LEAF, max_size=2),
+    audio=objects(data=TEXT, transcript=TEXT, id=LEAF),
     executed_tools=LEAF,
 )
 CHAT_USAGE = objects(
@@ -51,7 +52,8 @@ CHAT_USAGE = objects(
     completion_tokens_details=objects(reasoning_tokens=COUNT),
 )
 FINISH = st.sampled_from([None, "stop", "length", "tool_calls", "content_filter", "error", "?"])
-CHOICE = objects(index=st.just(0), delta=DELTA, message=DELTA, finish_reason=FINISH)
+LOGPROBS = objects(content=st.lists(objects(top_logprobs=st.lists(LEAF, max_size=2)), max_size=2))
+CHOICE = objects(index=st.just(0), logprobs=LOGPROBS, delta=DELTA, message=DELTA, finish_reason=FINISH)
 CHUNK = objects(
     id=TEXT,
     model=TEXT,

@@ -5,6 +5,7 @@ Rules kept here:
 - Text, reasoning and refusal have one part each, numbered as they appear; every tool call has its own part.
 - A tool call always has an id and a name: a missing id is made from the answer's id and the call's place, the same for
   the same answer. What comes before the name waits for it.
+- A call of a custom tool is one opaque part, and so is audio: they are told whole, at the end.
 - `[DONE]` is the terminator. Without a finish reason before it a stream is broken, not short.
 - Counts become disjoint: cached tokens leave the input, reasoning tokens leave the output.
 - An answer that ends in a filter without any content is CONTENT_FILTERED; any other empty answer is an answer.
@@ -28,8 +29,11 @@ from atlas_sidecar.adapters.providers.wire.chat_chunks import (
     PromptDetails,
     ToolFragment,
 )
+from atlas_sidecar.adapters.providers.wire.chat_held import Audio, Logprobs
+from atlas_sidecar.adapters.providers.wire.chat_request import TOOL_CALL
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, fault_of_object, safe_code
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
+from atlas_sidecar.adapters.providers.wire.transport import MAX_BODY_BYTES
 from atlas_sidecar.core.errors import ProviderError
 from atlas_sidecar.core.types import (
     Finished,
@@ -67,14 +71,15 @@ _decode = msgspec.json.Decoder(Chunk).decode
 class _Call:
     """A tool call as it comes in."""
 
-    __slots__ = ("arguments", "id", "index", "name", "part")
+    __slots__ = ("arguments", "custom", "id", "index", "name", "part")
 
     def __init__(self, index: int | None) -> None:
         self.index = index
         self.id = ""
         self.name = ""
         self.part = -1  # not started
-        self.arguments = ""  # what came before the start
+        self.arguments = ""  # what came before the start; of a custom tool all of it
+        self.custom = False
 
 
 class ChatDecoder:
@@ -101,7 +106,9 @@ class ChatDecoder:
         self._names = names
         self._done_marker = done_marker
         self._parts = 0
-        self._text = self._reasoning = self._refusal = -1
+        self._text = self._reasoning = self._refusal = self._audio_part = -1
+        self._audio, self._logprobs = Audio(), Logprobs()
+        self._held = 0  # characters that are told at the end only
         self._calls: list[_Call] = []
         self._raw_finish: str | None = None
         self._usage = Usage()
@@ -153,7 +160,7 @@ class ChatDecoder:
                 continue
             delta = choice.delta
             # Nearly every chunk: some text of a part that has begun, and nothing beside it.
-            if delta is not None and self._text >= 0 and choice.finish_reason is None and choice.error is None:
+            if delta is not None and self._text >= 0 and choice.finish_reason is None and choice.plain:
                 text = delta.only_text
                 if text:
                     out.append(TextDelta(self._text, text))
@@ -163,6 +170,9 @@ class ChatDecoder:
     def _choice(self, choice: Choice, out: list[ProviderEvent]) -> None:
         if choice.error is not None:
             raise self._error(choice.error)
+        if choice.logprobs:
+            self._logprobs.add(choice.logprobs)
+            self._metadata["logprobs"] = self._logprobs.said
         delta = choice.delta or choice.message
         if delta is not None:
             text = delta.only_text
@@ -192,6 +202,10 @@ class ChatDecoder:
             self._fragment(fragment, out)
         if delta.function_call is not None:
             self._fragment(ToolFragment(_FUNCTION_CALL, None, delta.function_call), out)
+        if delta.audio:
+            if self._audio_part < 0:
+                self._audio_part = self._new_part()
+            self._hold(self._audio.add(delta.audio))
         for type_, raw in delta.opaque_parts():
             out.append(OpaqueDelta(self._new_part(), Opaque(self._kind, type_, raw)))
 
@@ -207,6 +221,11 @@ class ChatDecoder:
                 self._reasoning = self._new_part()
             out.append(ReasoningDelta(self._reasoning, text))
 
+    def _hold(self, characters: int) -> None:
+        self._held += characters
+        if self._held > MAX_BODY_BYTES:
+            raise self._taxonomy.broken("the answer is too large", has_content=self.has_content)
+
     def _new_part(self) -> int:
         self.has_content = True
         self._parts += 1
@@ -215,13 +234,16 @@ class ChatDecoder:
     # --- tool calls
 
     def _fragment(self, fragment: ToolFragment, out: list[ProviderEvent]) -> None:
-        function = fragment.function
-        name = (function.name if function else None) or ""
-        arguments = function.text if function else ""
+        name, arguments = fragment.name, fragment.text
         call = self._call_of(fragment, name)
         call.id = call.id or fragment.id or ""
         call.name = call.name or name
-        if call.part < 0:
+        if fragment.custom is not None and call.part < 0:
+            call.custom, call.part = True, self._new_part()
+        if call.custom:
+            call.arguments += arguments
+            self._hold(len(arguments))
+        elif call.part < 0:
             call.arguments += arguments
             if call.name:
                 self._start(call, out)
@@ -267,14 +289,26 @@ class ChatDecoder:
             reason = FinishReason.TOOL_CALLS
         if reason is FinishReason.STOP and self._refusal >= 0 and self._text < 0:
             reason = FinishReason.REFUSAL
+        self._tell_held(out)
         for call in self._calls:
-            if not call.arguments:
+            if not call.arguments and not call.custom:
                 out.append(ToolArguments(call.part, "{}"))
         self.finished = True
         out.append(Finished(reason, raw or "", self._usage, self._metadata))
 
+    def _tell_held(self, out: list[ProviderEvent]) -> None:
+        if self._audio_part >= 0:
+            out.append(OpaqueDelta(self._audio_part, Opaque(self._kind, "audio", self._audio.json())))
+        for place, call in enumerate(self._calls):
+            if call.custom:
+                id_ = call.id or call_id(self._answer_id, place)
+                said = {"id": id_, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+                out.append(OpaqueDelta(call.part, Opaque(self._kind, TOOL_CALL, msgspec.json.encode(said).decode())))
+
     def _describe(self, chunk: Chunk) -> None:
         self._answer_id = chunk.id or ""
+        if chunk.prompt_filter_results:
+            self._metadata["prompt_filter_results"] = chunk.prompt_filter_results
         for name, value in (
             ("id", chunk.id),
             ("model", chunk.model),

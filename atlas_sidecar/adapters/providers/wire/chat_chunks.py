@@ -32,12 +32,33 @@ class ToolFunction(_Struct):
         return self.arguments or ""
 
 
+class CustomTool(_Struct):
+    """A call whose input is text of the tool's own form."""
+
+    name: str | None = None
+    input: str | None = None
+
+
 class ToolFragment(_Struct):
     """A fragment of a tool call, or a whole one."""
 
     index: int | None = None
     id: str | None = None
     function: ToolFunction | None = None
+    custom: CustomTool | None = None
+
+    @property
+    def name(self) -> str:
+        """The tool's name, where this fragment has it."""
+        said = self.custom or self.function
+        return (said.name if said else None) or ""
+
+    @property
+    def text(self) -> str:
+        """The arguments, or the input of a custom tool."""
+        if self.custom is not None:
+            return self.custom.input or ""
+        return self.function.text if self.function else ""
 
 
 class ContentText(_Struct):
@@ -63,7 +84,7 @@ class Delta(_Struct):
     tool_calls: list[ToolFragment] | None = None
     function_call: ToolFunction | None = None  # the form before tools: one call, without an id
     annotations: msgspec.Raw = _NOTHING
-    audio: msgspec.Raw = _NOTHING
+    audio: dict[str, Any] | None = None
     executed_tools: msgspec.Raw = _NOTHING  # Groq's compound systems
 
     @property
@@ -76,7 +97,7 @@ class Delta(_Struct):
             or self.reasoning_content
             or self.refusal
             or self.annotations is not _NOTHING
-            or self.audio is not _NOTHING
+            or self.audio
             or self.executed_tools is not _NOTHING
         ):
             return ""
@@ -84,7 +105,7 @@ class Delta(_Struct):
 
     def opaque_parts(self) -> Iterator[tuple[str, str]]:
         """Yield what we only pass on: its name and its JSON."""
-        for name in ("annotations", "audio", "executed_tools"):
+        for name in ("annotations", "executed_tools"):
             raw = bytes(getattr(self, name))
             if raw not in {b"", b"null", b"[]", b"{}"}:
                 yield name, raw.decode()
@@ -98,6 +119,12 @@ class Choice(_Struct):
     message: Delta | None = None
     finish_reason: str | None = None
     error: dict[str, Any] | None = None
+    logprobs: dict[str, Any] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing beside the delta."""
+        return self.error is None and self.logprobs is None
 
 
 class PromptDetails(_Struct):
@@ -140,5 +167,6 @@ class Chunk(_Struct):
     model: str | None = None
     system_fingerprint: str | None = None
     service_tier: str | None = None
+    prompt_filter_results: Any = None  # Azure
     x_groq: Groq | None = None
     error: str | dict[str, Any] | None = None

@@ -3,7 +3,8 @@
 Rules kept here:
 - One message of ours becomes one of theirs, but a tool message becomes one message for each result, and what a tool
   message cannot carry (images, documents) follows the results as a user message.
-- Parts of an assistant turn that this wire has no place for (reasoning, opaque content, blobs) are dropped.
+- Parts of an assistant turn that this wire has no place for (reasoning, opaque content, blobs) are dropped; calls of
+  custom tools, which are opaque, are sent back to their kind.
 - A parameter that the model does not take is left out, and named.
 - `options` are merged last. The sidecar never fetches a URI: it is passed on.
 - What this wire cannot say at all raises ProviderError MODEL_UNAVAILABLE without blame on the model.
@@ -17,7 +18,12 @@ from typing import Any, Final, NamedTuple
 
 from atlas_sidecar.adapters.providers.wire.blobs import base64_of, data_uri, file_name, named_text, unsendable
 from atlas_sidecar.adapters.providers.wire.options import merge_options
-from atlas_sidecar.adapters.providers.wire.schemas import is_strict, parameters_object, schema_object
+from atlas_sidecar.adapters.providers.wire.schemas import (
+    is_strict,
+    json_object,
+    parameters_object,
+    schema_object,
+)
 from atlas_sidecar.adapters.providers.wire.tools import safe_name, wire_id, wire_name
 from atlas_sidecar.core.demands import WAV, Form, form_of, plain_mime_type
 from atlas_sidecar.core.types import (
@@ -25,6 +31,7 @@ from atlas_sidecar.core.types import (
     Capability,
     GenerateRequest,
     Message,
+    Opaque,
     Part,
     ProviderCall,
     ReasoningEffort,
@@ -39,13 +46,15 @@ from atlas_sidecar.core.types import (
 JsonObject = dict[str, Any]
 JSON_ONLY: Final = "Answer with one JSON object and nothing else."
 MAX_STOPS: Final = 4
-_MAX_ID: Final = 40
+MAX_ID: Final = 40
+TOOL_CALL: Final = "tool_call"  # the type of an opaque part that is a call of a custom tool
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one kind of server differs. `effort`: its word for a reasoning effort of a model, None = say nothing.
+    """How one kind of server differs. `kind`: whose opaque parts it takes.
 
+    `effort`: its word for a reasoning effort of a model, None = say nothing.
     `refuses`: the parameters that a model with this effort does not take; they are left out.
     `strict_schemas`: whether `strict` may be true; `stream_usage`: whether usage must be asked for.
     `openais_limits`: whether it refuses a fifth stop sequence (left out) and long ids of tool calls (shortened).
@@ -57,6 +66,12 @@ class Dialect:
     strict_schemas: bool = True
     stream_usage: bool = True
     openais_limits: bool = False
+    kind: str = "openai"
+
+    @property
+    def max_id(self) -> int | None:
+        """The longest id of a tool call, characters; None = no bound."""
+        return MAX_ID if self.openais_limits else None
 
 
 class Body(NamedTuple):
@@ -69,7 +84,7 @@ class Body(NamedTuple):
 def chat_body(call: ProviderCall, dialect: Dialect) -> Body:
     """Return the JSON body of one chat-completions call. Raises ProviderError for what the wire cannot say."""
     request = call.request
-    messages = _messages(request.messages, _MAX_ID if dialect.openais_limits else None)
+    messages = _messages(request.messages, dialect)
     if must_say_json(request):
         if messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
             messages[0] = {"role": "system", "content": f"{messages[0]['content']}\n\n{JSON_ONLY}"}
@@ -175,20 +190,20 @@ def must_say_json(request: GenerateRequest) -> bool:
 # ------------------------------------------------------------------------------------------- messages
 
 
-def _messages(messages: Iterable[Message], max_id: int | None) -> list[JsonObject]:
+def _messages(messages: Iterable[Message], dialect: Dialect) -> list[JsonObject]:
     sent: list[JsonObject] = []
     attached: list[JsonObject] = []  # blobs of tool results: they follow the last result of a row of tool messages
     for message in messages:
         results = [part.content for part in message.parts if isinstance(part.content, ToolResult)]
         for result in results:
-            sent.append(_tool_message(result, wire_id(result.call_id, max_id), attached))
+            sent.append(_tool_message(result, wire_id(result.call_id, dialect.max_id), attached))
         others = [part for part in message.parts if not isinstance(part.content, ToolResult)]
         if results and not others:
             continue
         if attached:
             sent.append({"role": "user", "content": attached})
             attached = []
-        turn = _assistant(others, max_id) if message.role is Role.ASSISTANT else _speaker(message.role, others)
+        turn = _assistant(others, dialect) if message.role is Role.ASSISTANT else _speaker(message.role, others)
         if turn is not None:
             sent.append(turn)
     if attached:
@@ -207,17 +222,16 @@ def _tool_message(result: ToolResult, call_id: str, attached: list[JsonObject]) 
     return {"role": "tool", "tool_call_id": call_id, "content": f"Error: {text}" if result.is_error else text}
 
 
-def _assistant(parts: list[Part], max_id: int | None) -> JsonObject | None:
+def _assistant(parts: list[Part], dialect: Dialect) -> JsonObject | None:
     text = "".join(part.content.text for part in parts if isinstance(part.content, Text))
-    calls = [
-        {
-            "id": wire_id(part.content.id, max_id),
-            "type": "function",
-            "function": {"name": wire_name(part.content.name), "arguments": part.content.arguments_json or "{}"},
-        }
-        for part in parts
-        if isinstance(part.content, ToolCall)
-    ]
+    calls: list[JsonObject] = []
+    for part in parts:
+        if isinstance(part.content, ToolCall):
+            id_, name, arguments = part.content
+            function = {"name": wire_name(name), "arguments": arguments or "{}"}
+            calls.append({"id": wire_id(id_, dialect.max_id), "type": "function", "function": function})
+        elif isinstance(part.content, Opaque) and part.content[:2] == (dialect.kind, TOOL_CALL):
+            calls += filter(None, [json_object(part.content.json)])
     if not text and not calls:
         return None
     turn: JsonObject = {"role": "assistant", "content": text or None}

@@ -19,13 +19,19 @@ _SAYS_WHAT_IT_IS: Final = frozenset({"type", "anyOf", "$ref", "enum", "const"})
 _FORMATS: Final = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid")
 
 
+def json_object(text: str) -> dict[str, Any] | None:
+    """Return a JSON object's text as that object, None for anything else."""
+    try:
+        parsed = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
 def schema_object(schema: str) -> dict[str, Any]:
     """Return a JSON schema's text as an object. Raises ProviderError INVALID_REQUEST when it is none."""
-    try:
-        parsed = msgspec.json.decode(schema)
-    except (msgspec.DecodeError, RecursionError):
-        parsed = None
-    if not isinstance(parsed, dict):
+    parsed = json_object(schema)
+    if parsed is None:
         raise ProviderError(ErrorClass.INVALID_REQUEST, "a JSON schema of the request is no JSON object", code="schema")
     return parsed
 
