@@ -38,7 +38,12 @@ def answers(said: str) -> Iterator[Answer]:
     for status in STATUSES:
         yield Answer(status, headers, [json.dumps({"type": "error", "error": error}).encode()])
     yield Answer(500, headers, [json.dumps({**error, "code": said, "type": said, "status": said}).encode()])
+    for name in error:  # the key alone, where a code or a path is looked for
+        one = {"type": "error", "error": {**error, "param": "messages", name: KEY}}
+        yield Answer(400, {**headers, "x-request-id": KEY, "request-id": f"req_{KEY}"}, [json.dumps(one).encode()])
+        yield Answer.sse(one)
     yield Answer(502, {"content-type": "text/html"}, [f"<html>{said}</html>".encode()])
+    yield Answer(200, {"content-type": "text/event-stream", "x-goog-request-id": KEY}, [b"data: {}\n\n"])
     yield Answer(302, {"location": f"http://127.0.0.1:9/{BODY}"})
     yield Answer(200, {"content-type": "text/html"}, [said.encode()])
     yield Answer(200, {"content-type": "application/json"}, [f'{{"broken": "{BODY}'.encode()])

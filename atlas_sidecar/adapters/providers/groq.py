@@ -70,13 +70,14 @@ _TEXTS: Final = (
 )
 
 
-def groq_taxonomy(provider: str) -> Taxonomy:
+def groq_taxonomy(provider: str, secret: Callable[[], str | None] = lambda: None) -> Taxonomy:
     """Return Groq's table for a configured provider (PROVIDERS.md; console.groq.com/docs/errors)."""
     return Taxonomy(
         provider,
         codes=_CODES,
         texts=_TEXTS,
         status_of_kind={"invalid_request_error": 400, "internal_server_error": 500},
+        secret=secret,
     )
 
 
@@ -110,7 +111,7 @@ class GroqProvider:
 
     def __init__(self, settings: ProviderSettings) -> None:
         self._settings = settings
-        self._taxonomy = groq_taxonomy(settings.name)
+        self._taxonomy = groq_taxonomy(settings.name, settings.api_key)
         base_url = (settings.base_url or DEFAULT_BASE_URL).rstrip("/").removesuffix(_PATH)
         self._sdk = SdkClient(settings, base_url, self._taxonomy, functools.partial(_client, settings, base_url))
 

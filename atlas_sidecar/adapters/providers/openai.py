@@ -50,7 +50,7 @@ class OpenAIProvider:
     def __init__(self, settings: ProviderSettings) -> None:
         self._settings = settings
         self._azure = settings.kind == "azure-openai"
-        self._taxonomy = openai_taxonomy(settings.name)
+        self._taxonomy = openai_taxonomy(settings.name, settings.api_key)
         self._base_url = settings.base_url or DEFAULT_BASE_URL
         build = _azure_client if self._azure else _openai_client
         self._sdk = SdkClient(

@@ -8,10 +8,11 @@ Rules kept here:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from atlas_sidecar.adapters.providers.wire.errors import Fault, Taxonomy, TextRule, Verdict
+from atlas_sidecar.adapters.providers.wire.shown import KNOB_FIELDS, first_field
 from atlas_sidecar.core.errors import ErrorClass
 
 _QUOTA: Final = Verdict(ErrorClass.QUOTA_EXHAUSTED, scope="provider")
@@ -92,12 +93,6 @@ _UNRECOGNIZED: Final = TextRule(frozenset({400}), re.compile(r"^Unrecognized req
 
 _POLICY: Final = re.compile(r"\w+_policy(?:_violation)?")  # image_content_policy_violation, cyber_policy
 _CONTENT: Final = re.compile(r"messages\[\d+\]\.content\b|input\b(?!.*\.(?:id|call_id|name)$)|instructions\b|prompt\b")
-_KNOBS: Final = re.compile(
-    r"(?:reasoning|reasoning_effort|verbosity|text|stop|temperature|top_p|seed|logprobs|top_logprobs|n|tools|"
-    r"tool_choice|parallel_tool_calls|functions|function_call|response_format|max_tokens|max_completion_tokens|"
-    r"max_output_tokens|store|include|metadata|modalities|audio|prediction|presence_penalty|frequency_penalty|logit_bias|truncation|"
-    r"stream_options|service_tier|prompt_cache_\w+|user|safety_identifier|background|previous_response_id)\b"
-)
 
 
 def _further(fault: Fault) -> Verdict | None:
@@ -106,15 +101,16 @@ def _further(fault: Fault) -> Verdict | None:
         return _FILTERED
     if fault.code == "string_above_max_length":  # of a text, or of an id or a name that other models take
         return _TOO_LONG if not fault.param or _CONTENT.match(fault.param) else _REFUSED_PARAMETER
-    return _REFUSED_PARAMETER if fault.status in {400, 422} and _KNOBS.match(fault.param) else None
+    return _REFUSED_PARAMETER if fault.status in {400, 422} and first_field(fault.param) in KNOB_FIELDS else None
 
 
-def openai_taxonomy(provider: str) -> Taxonomy:
-    """Return the table for a configured provider of kind openai."""
+def openai_taxonomy(provider: str, secret: Callable[[], str | None] = lambda: None) -> Taxonomy:
+    """Return the table for a configured provider of kind openai; `secret` returns the key in use."""
     return Taxonomy(
         provider,
         codes=_CODES,
         texts=(REQUEST_TOO_LARGE, _TOO_LONG_IN_WORDS, _UNRECOGNIZED),
         status_of_kind={"invalid_request_error": 400, "authentication_error": 401, "permission_error": 403},
         further=_further,
+        secret=secret,
     )

@@ -31,7 +31,7 @@ from atlas_sidecar.adapters.providers.wire.chat_chunks import (
 )
 from atlas_sidecar.adapters.providers.wire.chat_held import Audio, Logprobs
 from atlas_sidecar.adapters.providers.wire.chat_request import TOOL_CALL
-from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, fault_of_object, safe_code
+from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, fault_of_object
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.adapters.providers.wire.transport import MAX_BODY_BYTES
 from atlas_sidecar.core.errors import ProviderError
@@ -320,7 +320,7 @@ class ChatDecoder:
     def _error(self, reported: Any) -> ProviderError:
         fault = fault_of_object(200, {"error": reported})
         if isinstance(reported, str):  # Groq's x_groq.error may be a bare code
-            fault = fault._replace(code=safe_code(reported))
+            fault = fault._replace(code=reported)
         return self._taxonomy.error(fault, http_status=200, headers={}, now_unix_s=self._now_unix_s)
 
 

@@ -5,7 +5,7 @@ Rules kept here:
   cannot tell apart, by rules that name their statuses (400 and 413; 429 for "Request too large"). No body is searched
   for digits.
 - A message is made of our own words and the provider's code, never of the provider's text: that may repeat a prompt,
-  a key or a tool's arguments.
+  a key or a tool's arguments (shown.py).
 - What is read is bounded, and any body is legal: JSON of any shape, HTML, text, nothing.
 """
 
@@ -18,13 +18,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from atlas_sidecar.adapters.providers.wire.shown import repeats, safe_code, safe_id, safe_param
 from atlas_sidecar.adapters.providers.wire.waits import header_wait_s, message_wait_s
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
-_SAFE_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-_SAFE_PARAM: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,95}")
-_REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-goog-request-id", "apim-request-id")
+REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-goog-request-id", "apim-request-id")
 
 # What each class says to people. The provider's name, its code and the status are added.
 SENTENCES: Final[Mapping[ErrorClass, str]] = {
@@ -110,6 +109,7 @@ class Taxonomy:
     """One provider's table. `codes`: by `code`, then by `kind`; `status_of_kind`: for errors inside a 200 stream.
 
     `further`: what a fault means that neither codes nor texts know, by what its fields say together; None = the status.
+    `secret`: the key in use, which nothing that is shown may repeat.
     """
 
     provider: str
@@ -118,6 +118,7 @@ class Taxonomy:
     statuses: Mapping[int, Verdict] = field(default_factory=dict)
     status_of_kind: Mapping[str, int] = field(default_factory=dict)
     further: Callable[[Fault], Verdict | None] = lambda _fault: None
+    secret: Callable[[], str | None] = field(default=lambda: None, repr=False)
 
     def verdict(self, fault: Fault) -> Verdict:
         """Return what the fault means; OTHER when no rule speaks."""
@@ -152,7 +153,7 @@ class Taxonomy:
         wait_s = header_wait_s(headers, now_unix_s) if http_status >= 400 else None
         if wait_s is None and chosen.error_class in {ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED}:
             wait_s = message_wait_s(fault.message)
-        code = safe_code(fault.code) or safe_code(fault.kind)
+        code = self.shown(fault.code) or self.shown(fault.kind)
         error = ProviderError(
             chosen.error_class,
             self.sentence(chosen.error_class, code, http_status, fault.param),
@@ -166,11 +167,17 @@ class Taxonomy:
         error.provider_request_id = request_id(headers)
         return error
 
+    def shown(self, code: str) -> str:
+        """Return a provider's code as it may be shown; "" for what could be text or a key."""
+        known = code in self.codes or code in self.status_of_kind
+        return code if known else "" if repeats(code, self.secret()) else safe_code(code)
+
     def sentence(self, error_class: ErrorClass, code: str, http_status: int, param: str = "") -> str:
         """Return a message that is safe to show ("openai: the rate limit is reached (HTTP 429, tokens)")."""
         notes = [f"HTTP {http_status}"] if http_status else []
         notes += [code] if code else []
-        notes += [f"parameter {param}"] if _SAFE_PARAM.fullmatch(param) else []
+        path = "" if any(repeats(piece, self.secret()) for piece in (param, *param.split("."))) else safe_param(param)
+        notes += [f"parameter {path}"] if path else []
         sentence = f"{self.provider}: {SENTENCES.get(error_class, SENTENCES[ErrorClass.OTHER])}"
         return f"{sentence} ({', '.join(notes)})" if notes else sentence
 
@@ -194,8 +201,8 @@ class Taxonomy:
         """Return the error of a 200 that ends in a refusal or a filter without any content."""
         error = ProviderError(
             ErrorClass.CONTENT_FILTERED,
-            self.sentence(ErrorClass.CONTENT_FILTERED, safe_code(code), http_status),
-            code=safe_code(code),
+            self.sentence(ErrorClass.CONTENT_FILTERED, self.shown(code), http_status),
+            code=self.shown(code),
             http_status=http_status,
             breaks_model=False,
         )
@@ -203,18 +210,9 @@ class Taxonomy:
         return error
 
 
-def safe_code(code: str) -> str:
-    """Return the provider's code when it looks like one; "" for anything that could be text."""
-    return code if _SAFE_CODE.fullmatch(code) else ""
-
-
 def request_id(headers: Mapping[str, str]) -> str:
     """Return the provider's id of the request, at most 128 characters of printable ASCII, "" without one."""
-    for name in _REQUEST_ID_HEADERS:
-        value = headers.get(name)
-        if value:
-            return "".join(character for character in value[:128] if " " < character <= "~")
-    return ""
+    return next((safe_id(headers[name]) for name in REQUEST_ID_HEADERS if headers.get(name)), "")
 
 
 def fault_of_body(http_status: int, body: bytes) -> Fault:

@@ -28,7 +28,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
-from atlas_sidecar.adapters.providers.wire.errors import MAX_ERROR_BODY_BYTES
+from atlas_sidecar.adapters.providers.wire.errors import MAX_ERROR_BODY_BYTES, REQUEST_ID_HEADERS
+from atlas_sidecar.adapters.providers.wire.shown import repeats
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ MAX_BODY_BYTES: Final = 64 * 1024 * 1024  # of an answer that is one JSON docume
 _ERROR_BODY_TIMEOUT_S: Final = 5.0
 _DRAIN_S: Final = 1.0
 _KEEP_ALIVE_S: Final = 30.0
+_REQUEST_IDS: Final = frozenset(name.encode() for name in REQUEST_ID_HEADERS)
 _HOP_BY_HOP: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"connection"})
 
 
@@ -242,6 +244,11 @@ class Road:
         except _failures() as error:
             raise connection_error(error, self.provider) from None
 
+    def shows(self, headers: Mapping[str, str]) -> bool:
+        """Return whether the ids in an answer's headers may be shown: they may, unless one repeats the key."""
+        said = "\n".join(headers[name] for name in REQUEST_ID_HEADERS if name in headers)
+        return not said or not repeats(said, self._settings.api_key())
+
     async def open(self) -> aiohttp.ClientSession:
         """Import aiohttp, read the certificates (both in a thread) and make the session. Idempotent.
 
@@ -289,12 +296,16 @@ class Answer:
 
     def __init__(self, response: aiohttp.ClientResponse, road: Road) -> None:
         self.status_code = response.status
-        self.headers = response.headers
+        self.headers = response.headers if road.shows(response.headers) else _without_ids(response.headers)
         self.extensions = {BODY_EXTENSION: Body(response, road.provider, road.drains)}
 
     async def error_body(self) -> bytes:
         """Return the beginning of an error answer; its connection is given back or closed."""
         return await _read_error_body(self.extensions[BODY_EXTENSION])
+
+
+def _without_ids(headers: Mapping[str, str]) -> Mapping[str, str]:
+    return {name.lower(): value for name, value in headers.items() if name.lower() not in REQUEST_ID_HEADERS}
 
 
 _NOT_SENT: Final = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
@@ -341,7 +352,8 @@ def _transport_class(httpx: ModuleType) -> Any:
             data = await request.aread()
             answer = await self._road.send(request.method, str(request.url), request.headers, data or None)
             body = Body(answer, self._road.provider, self._road.drains)
-            headers = [(k, v) for k, v in answer.raw_headers if k.lower() not in _HOP_BY_HOP]
+            hidden = _HOP_BY_HOP if self._road.shows(answer.headers) else _HOP_BY_HOP | _REQUEST_IDS
+            headers = [(k, v) for k, v in answer.raw_headers if k.lower() not in hidden]
             if answer.status >= 400:
                 content = await _read_error_body(body)
                 return httpx.Response(answer.status, headers=headers, content=content, request=request)
