@@ -93,7 +93,15 @@ class OpenAIProvider:
         if self._speaks_responses(call):
             decoder = ResponsesDecoder(self._taxonomy, time.time(), metadata, names)
         else:
-            decoder = ChatDecoder(self._taxonomy, self.kind, time.time(), metadata, names, self._done_marker)
+            decoder = ChatDecoder(
+                self._taxonomy,
+                self.kind,
+                time.time(),
+                metadata,
+                names,
+                self._done_marker,
+                signs_reasoning=not self._dialect.openais_limits,
+            )
         return read_answer(functools.partial(self._send, call, metadata), decoder, self._taxonomy, rate_limit_now)
 
     def _speaks_responses(self, call: ProviderCall) -> bool:

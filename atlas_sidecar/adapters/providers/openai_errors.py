@@ -90,6 +90,8 @@ _TOO_LONG_IN_WORDS: Final = TextRule(
     _TOO_LONG,
 )
 _UNRECOGNIZED: Final = TextRule(frozenset({400}), re.compile(r"^Unrecognized request argument"), _REFUSED_PARAMETER)
+# DeepSeek: of a turn that another model made, "must be passed back"; others: not to be passed back.
+_REASONING_BACK: Final = TextRule(frozenset({400, 422}), re.compile(r"\breasoning_content\b"), _REFUSED_PARAMETER)
 
 _POLICY: Final = re.compile(r"\w+_policy(?:_violation)?")  # image_content_policy_violation, cyber_policy
 _CONTENT: Final = re.compile(r"messages\[\d+\]\.content\b|input\b(?!.*\.(?:id|call_id|name)$)|instructions\b|prompt\b")
@@ -109,7 +111,7 @@ def openai_taxonomy(provider: str, secret: Callable[[], str | None] = lambda: No
     return Taxonomy(
         provider,
         codes=_CODES,
-        texts=(REQUEST_TOO_LARGE, _TOO_LONG_IN_WORDS, _UNRECOGNIZED),
+        texts=(REQUEST_TOO_LARGE, _TOO_LONG_IN_WORDS, _UNRECOGNIZED, _REASONING_BACK),
         status_of_kind={"invalid_request_error": 400, "authentication_error": 401, "permission_error": 403},
         further=_further,
         secret=secret,

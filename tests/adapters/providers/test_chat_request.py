@@ -135,6 +135,18 @@ def test_a_call_of_a_custom_tool_goes_back_to_its_kind_over_chat_completions_onl
     ]
 
 
+def test_reasoning_never_goes_to_openais_own_server_over_chat_completions() -> None:
+    signature = b'{"provider":"openai","field":"reasoning_content"}'
+    thought = Part(Reasoning("hm"), signature=signature, signature_origin="openai")
+    turn = Message(Role.ASSISTANT, (thought, Part(ToolCall("call_1", "f", "{}"))))
+    assert chat_body(asked(turn), OPENAI).body["messages"][0]["reasoning_content"] == "hm"
+    own = replace(OPENAI, openais_limits=True)
+    assert "reasoning_content" not in chat_body(asked(turn), own).body["messages"][0]
+    strange = thought._replace(signature=b'{"provider":"openai","field":"tool_calls"}')
+    turn = Message(Role.ASSISTANT, (strange, *turn.parts[1:]))
+    assert chat_body(asked(turn), OPENAI).body["messages"][0]["tool_calls"][0]["id"] == "call_1"
+
+
 def test_a_turn_without_anything_sendable_is_left_out() -> None:
     empty = message(Role.ASSISTANT, Reasoning("only thoughts"))
     assert [turn["role"] for turn in sent(message(Role.USER, Text("a")), empty, message(Role.USER, Text("b")))] == [

@@ -115,6 +115,10 @@ def refused(**error: Any) -> Verdict:
         {"code": "data_residency_mismatch"},
         {"code": "string_above_max_length", "param": "messages[1].tool_calls[0].id"},
         {"code": "string_above_max_length", "param": "input[2].call_id"},
+        {
+            "code": "invalid_request_error",
+            "message": "The `reasoning_content` in the thinking mode must be passed back",
+        },
         {"code": None, "message": "Unrecognized request argument supplied: reasoning_effort"},
     ],
 )

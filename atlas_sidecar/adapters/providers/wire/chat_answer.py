@@ -30,7 +30,7 @@ from atlas_sidecar.adapters.providers.wire.chat_chunks import (
     ToolFragment,
 )
 from atlas_sidecar.adapters.providers.wire.chat_held import Audio, Logprobs
-from atlas_sidecar.adapters.providers.wire.chat_request import TOOL_CALL
+from atlas_sidecar.adapters.providers.wire.chat_request import REASONING_FIELDS, TOOL_CALL, ReasoningOrigin
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, fault_of_object
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.adapters.providers.wire.transport import MAX_BODY_BYTES
@@ -43,6 +43,7 @@ from atlas_sidecar.core.types import (
     ProviderEvent,
     ReasoningDelta,
     RefusalDelta,
+    SignatureDelta,
     TextDelta,
     ToolArguments,
     ToolCallStart,
@@ -86,7 +87,8 @@ class ChatDecoder:
     """Decodes one answer; `kind` marks its opaque parts, `metadata` is added to what the answer says.
 
     `names`: the caller's names of tools, by those that were sent, where they differ.
-    No `done_marker`: a finish reason and a clean end will do.
+    No `done_marker`: a finish reason and a clean end will do. `signs_reasoning`: whether the signature
+    of reasoning says where it came from, so that it can go back there.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class ChatDecoder:
         metadata: dict[str, Any] | None = None,
         names: Mapping[str, str] = MappingProxyType({}),
         done_marker: bool = True,
+        signs_reasoning: bool = False,
     ) -> None:
         self.has_content = False
         self.finished = False
@@ -104,6 +107,8 @@ class ChatDecoder:
         self._kind = kind
         self._now_unix_s = now_unix_s
         self._names = names
+        self._signs_reasoning = signs_reasoning
+        self._reasoning_field = ""
         self._done_marker = done_marker
         self._parts = 0
         self._text = self._reasoning = self._refusal = self._audio_part = -1
@@ -186,6 +191,7 @@ class ChatDecoder:
     def _delta(self, delta: Delta, out: list[ProviderEvent]) -> None:
         reasoning = delta.reasoning_content or delta.reasoning
         if reasoning:
+            self._reasoning_field = self._reasoning_field or REASONING_FIELDS[not delta.reasoning_content]
             self._add_reasoning(reasoning, out)
         if isinstance(delta.content, str):
             self._add_text(delta.content, out)
@@ -290,6 +296,9 @@ class ChatDecoder:
         if reason is FinishReason.STOP and self._refusal >= 0 and self._text < 0:
             reason = FinishReason.REFUSAL
         self._tell_held(out)
+        if self._signs_reasoning and self._reasoning_field:
+            origin = ReasoningOrigin(self._taxonomy.provider, self._reasoning_field)
+            out.append(SignatureDelta(self._reasoning, msgspec.json.encode(origin)))
         for call in self._calls:
             if not call.arguments and not call.custom:
                 out.append(ToolArguments(call.part, "{}"))

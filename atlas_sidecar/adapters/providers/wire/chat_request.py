@@ -5,6 +5,8 @@ Rules kept here:
   message cannot carry (images, documents) follows the results as a user message.
 - Parts of an assistant turn that this wire has no place for (reasoning, opaque content, blobs) are dropped; calls of
   custom tools, which are opaque, are sent back to their kind.
+- Reasoning goes back to the configured provider that made it, in the field that it came in, once tools were called:
+  DeepSeek and those like it refuse the turn of a tool call without it. OpenAI's own server has no such field.
 - A parameter that the model does not take is left out, and named.
 - `options` are merged last. The sidecar never fetches a URI: it is passed on.
 - What this wire cannot say at all raises ProviderError MODEL_UNAVAILABLE without blame on the model.
@@ -12,9 +14,11 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from atlas_sidecar.adapters.providers.wire.blobs import base64_of, data_uri, file_name, named_text, unsendable
 from atlas_sidecar.adapters.providers.wire.options import merge_options
@@ -34,6 +38,7 @@ from atlas_sidecar.core.types import (
     Opaque,
     Part,
     ProviderCall,
+    Reasoning,
     ReasoningEffort,
     Role,
     Text,
@@ -47,6 +52,7 @@ JsonObject = dict[str, Any]
 JSON_ONLY: Final = "Answer with one JSON object and nothing else."
 MAX_STOPS: Final = 4
 MAX_ID: Final = 40
+REASONING_FIELDS: Final = ("reasoning_content", "reasoning")
 TOOL_CALL: Final = "tool_call"  # the type of an opaque part that is a call of a custom tool
 
 
@@ -74,6 +80,13 @@ class Dialect:
         return MAX_ID if self.openais_limits else None
 
 
+class ReasoningOrigin(msgspec.Struct):
+    """Who made a part of reasoning, and the field that it came in; it is the part's signature, as JSON."""
+
+    provider: str = ""
+    field: str = ""
+
+
 class Body(NamedTuple):
     """What to send; `left_out`: parameters of the request that this wire or this model does not take."""
 
@@ -84,7 +97,7 @@ class Body(NamedTuple):
 def chat_body(call: ProviderCall, dialect: Dialect) -> Body:
     """Return the JSON body of one chat-completions call. Raises ProviderError for what the wire cannot say."""
     request = call.request
-    messages = _messages(request.messages, dialect)
+    messages = _messages(request.messages, dialect, call.model.ref.provider)
     if must_say_json(request):
         if messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
             messages[0] = {"role": "system", "content": f"{messages[0]['content']}\n\n{JSON_ONLY}"}
@@ -190,7 +203,9 @@ def must_say_json(request: GenerateRequest) -> bool:
 # ------------------------------------------------------------------------------------------- messages
 
 
-def _messages(messages: Iterable[Message], dialect: Dialect) -> list[JsonObject]:
+def _messages(messages: Sequence[Message], dialect: Dialect, provider: str) -> list[JsonObject]:
+    called = any(isinstance(part.content, ToolCall) for message in messages for part in message.parts)
+    of = provider if called and not dialect.openais_limits else ""
     sent: list[JsonObject] = []
     attached: list[JsonObject] = []  # blobs of tool results: they follow the last result of a row of tool messages
     for message in messages:
@@ -203,7 +218,7 @@ def _messages(messages: Iterable[Message], dialect: Dialect) -> list[JsonObject]
         if attached:
             sent.append({"role": "user", "content": attached})
             attached = []
-        turn = _assistant(others, dialect) if message.role is Role.ASSISTANT else _speaker(message.role, others)
+        turn = _assistant(others, dialect, of) if message.role is Role.ASSISTANT else _speaker(message.role, others)
         if turn is not None:
             sent.append(turn)
     if attached:
@@ -222,7 +237,8 @@ def _tool_message(result: ToolResult, call_id: str, attached: list[JsonObject]) 
     return {"role": "tool", "tool_call_id": call_id, "content": f"Error: {text}" if result.is_error else text}
 
 
-def _assistant(parts: list[Part], dialect: Dialect) -> JsonObject | None:
+def _assistant(parts: list[Part], dialect: Dialect, provider: str) -> JsonObject | None:
+    """Return a turn of the assistant; with `provider`, the reasoning that it made."""
     text = "".join(part.content.text for part in parts if isinstance(part.content, Text))
     calls: list[JsonObject] = []
     for part in parts:
@@ -237,7 +253,19 @@ def _assistant(parts: list[Part], dialect: Dialect) -> JsonObject | None:
     turn: JsonObject = {"role": "assistant", "content": text or None}
     if calls:
         turn["tool_calls"] = calls
+    for part in parts if provider else ():
+        if isinstance(part.content, Reasoning) and part.signature_origin == dialect.kind:
+            origin = _origin(part.signature)
+            if origin.provider == provider and origin.field in REASONING_FIELDS:
+                turn[origin.field] = turn.get(origin.field, "") + part.content.text
     return turn
+
+
+def _origin(signature: bytes) -> ReasoningOrigin:
+    try:
+        return msgspec.json.decode(signature, type=ReasoningOrigin)
+    except (msgspec.DecodeError, RecursionError):
+        return ReasoningOrigin()
 
 
 def _speaker(role: Role, parts: list[Part]) -> JsonObject | None:
