@@ -165,7 +165,8 @@ class ChatDecoder:
                 continue
             delta = choice.delta
             # Nearly every chunk: some text of a part that has begun, and nothing beside it.
-            if delta is not None and self._text >= 0 and choice.finish_reason is None and choice.plain:
+            beside = choice.finish_reason or choice.error or choice.logprobs
+            if delta is not None and self._text >= 0 and not beside:
                 text = delta.only_text
                 if text:
                     out.append(TextDelta(self._text, text))

@@ -121,11 +121,6 @@ class Choice(_Struct):
     error: dict[str, Any] | None = None
     logprobs: dict[str, Any] | None = None
 
-    @property
-    def plain(self) -> bool:
-        """Whether there is nothing beside the delta."""
-        return self.error is None and self.logprobs is None
-
 
 class PromptDetails(_Struct):
     """Counts inside `prompt_tokens`."""

@@ -23,6 +23,7 @@ _LONG_WORD: Final = re.compile(r"[A-Z]{17}|[A-Z]?[a-z]{25}|(?:[a-z][A-Z]){3}")
 _CAMEL_CASE: Final = re.compile(r"[a-z][A-Z]")
 _KEY: Final = re.compile(r"(?:sk|pk|rk)[-_]|gsk_|xai-|hf_|gh[a-z]_|AIza|A[KS]IA|ya29|eyJ|Bearer", re.ASCII)
 _SEGMENTS: Final = re.compile(r"[a-z][a-z_]{0,31}(?:\[\d{1,4}\])*(?:\.(?:[a-z_]{1,32}|\d{1,4})(?:\[\d{1,4}\])*)*")
+_NOT_PRINTABLE: Final = re.compile(r"[^!-~]")
 _FIELD: Final = re.compile(r"[a-z_]+")
 _WORDS: Final = frozenset(
     "blocked cancelled conflict error forbidden internal overloaded refusal requests throttled timeout tokens "
@@ -66,7 +67,7 @@ def first_field(param: str) -> str:
 
 def safe_id(identity: str) -> str:
     """Return an id's printable ASCII, at most 128 characters; "" for what looks like a key."""
-    return "" if _KEY.match(identity) else "".join(c for c in identity[:_MAX_ID] if " " < c <= "~")
+    return "" if _KEY.match(identity) else _NOT_PRINTABLE.sub("", identity[:_MAX_ID])
 
 
 def repeats(text: str, secret: str | None) -> bool:
