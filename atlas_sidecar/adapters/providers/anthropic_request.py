@@ -18,7 +18,8 @@ from atlas_sidecar.adapters.providers.anthropic_rules import (
     takes_sampling,
     thinking_fields,
 )
-from atlas_sidecar.adapters.providers.anthropic_tools import closed_schema, tool_fields
+from atlas_sidecar.adapters.providers.anthropic_schema import closed_schema
+from atlas_sidecar.adapters.providers.anthropic_tools import tool_fields
 from atlas_sidecar.adapters.providers.wire.blobs import base64_of, document_text, unsendable
 from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.core.demands import PDF, plain_mime_type

@@ -1,9 +1,8 @@
-"""Tools and JSON schemas in Anthropic's form. Pure.
+"""Tools in Anthropic's form. Pure.
 
 Rules kept here:
 - A conversation with tool calls in it is refused unless tools are declared: where the request has none, they are
   declared by name and forbidden.
-- Structured output wants `additionalProperties: false` in every object of the schema.
 """
 
 from __future__ import annotations
@@ -45,24 +44,3 @@ def tool_fields(request: GenerateRequest) -> dict[str, Any]:
 
 
 _CHOICES: Final = {ToolMode.AUTO: "auto", ToolMode.NONE: "none", ToolMode.REQUIRED: "any", ToolMode.NAMED: "tool"}
-
-
-def closed_schema(schema: Any) -> Any:
-    """Return a JSON schema whose objects all say `additionalProperties: false`."""
-    if isinstance(schema, list):
-        return [closed_schema(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key in _NAMED_SCHEMAS and isinstance(value, dict):
-            closed[key] = {name: closed_schema(item) for name, item in value.items()}
-        else:
-            closed[key] = value if key in _LITERAL else closed_schema(value)
-    if closed.get("type") == "object":
-        closed["additionalProperties"] = False
-    return closed
-
-
-_NAMED_SCHEMAS: Final = frozenset({"properties", "$defs", "definitions"})  # names of the caller's own, then schemas
-_LITERAL: Final = frozenset({"const", "default", "enum", "examples", "required"})
