@@ -21,12 +21,12 @@ from typing import Any, Final
 import msgspec
 
 from atlas_sidecar.adapters.providers.anthropic_answer import AnthropicDecoder
-from atlas_sidecar.adapters.providers.anthropic_errors import TAXONOMY
+from atlas_sidecar.adapters.providers.anthropic_errors import TAXONOMY, fault_of_refusal
 from atlas_sidecar.adapters.providers.anthropic_eventstream import CONTENT_TYPE, EventStreamBody
 from atlas_sidecar.adapters.providers.anthropic_request import messages_body
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.answer import read_answer
-from atlas_sidecar.adapters.providers.wire.errors import cause_of, fault_of_body
+from atlas_sidecar.adapters.providers.wire.errors import cause_of
 from atlas_sidecar.adapters.providers.wire.google_cloud import vertex_url
 from atlas_sidecar.adapters.providers.wire.heads import Heads
 from atlas_sidecar.adapters.providers.wire.ratelimits import anthropic_rate_limit
@@ -235,7 +235,8 @@ class AnthropicProvider:
 
 
 def _refusal(status: int, headers: Any, content: bytes) -> ProviderError:
-    return TAXONOMY.error(fault_of_body(status, content), http_status=status, headers=headers, now_unix_s=time.time())
+    fault = fault_of_refusal(status, headers, content)
+    return TAXONOMY.error(fault, http_status=status, headers=headers, now_unix_s=time.time())
 
 
 def _rate_limit(headers: Mapping[str, str]) -> RateLimit | None:

@@ -3,16 +3,26 @@
 Rules kept here:
 - The body's type first, message text only inside 400 and 413, then the status. The one exception is a 429 of a spend
   limit: it has the type and the status of a rate limit, and only its text tells that waiting a minute does not help.
+- Bedrock names an error's type in a header.
+- A 400 ends the whole chain, so one that another model or platform would not give is MODEL_UNAVAILABLE, blaming nobody.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from atlas_sidecar.adapters.providers.wire.errors import Fault, Taxonomy, TextRule, Verdict, fault_of_object
+from atlas_sidecar.adapters.providers.wire.errors import (
+    Fault,
+    Taxonomy,
+    TextRule,
+    Verdict,
+    fault_of_body,
+    fault_of_object,
+)
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 
 _QUOTA: Final = Verdict(ErrorClass.QUOTA_EXHAUSTED, scope="provider")
@@ -21,9 +31,20 @@ _NOT_THIS_MODEL: Final = Verdict(ErrorClass.MODEL_UNAVAILABLE, breaks_model=Fals
 _BAD_REQUEST: Final = frozenset({400, 413})
 _TOO_LONG_TEXT: Final = r"prompt is too long|exceeds? (?:the )?context (?:limit|window)|input is too long"
 _QUOTA_TEXT: Final = r"credit balance is too low|usage limits?\b|spend(?:ing)? limit"
+_DISABLED_TEXT: Final = r"this organization has been disabled"
+_FILTERED_TEXT: Final = r"blocked by content filtering policy"
+_NO_SUCH_MODEL_TEXT: Final = r"model identifier is invalid|with on-demand throughput isn.t supported"
 _MODEL_TEXT: Final = (
-    r"this model (?:does not|doesn't|cannot)|(?:for|by|on|with) this model|does not support|is not supported"
+    r"this model (?:does not|doesn't|cannot)|(?:for|by|on|with) this model|does not support|(?:is|are) not supported"
     r"|> \d+, which is the maximum"
+)
+# Limits of files, schemas and names that are Claude's own, and thinking that another conversation or account signed.
+_CLAUDES_OWN_TEXT: Final = (
+    r"image exceeds \d+ \w+ maximum|maximum of \d+ PDF pages|could not process (?:image|pdf|document)"
+    r"|unable to download|media_type: input should be"
+    r"|grammar is too large|schema is too complex|tool names must be unique"
+    r"|\btool(?:s|_use|_result)\..{0,200}string should match pattern"
+    r"|invalid `?signature`? in `?thinking`?|bound to a different (?:conversation|model|account)"
 )
 
 
@@ -33,12 +54,16 @@ def _rule(pattern: str, verdict: Verdict, statuses: frozenset[int] = _BAD_REQUES
 
 TAXONOMY: Final = Taxonomy(
     provider="anthropic",
-    codes={"billing_error": _QUOTA},
+    codes={"billing_error": _QUOTA, "ServiceQuotaExceededException": _QUOTA},
     texts=(
         _rule(_TOO_LONG_TEXT, _TOO_LONG),
         _rule(_QUOTA_TEXT, _QUOTA, _BAD_REQUEST | {429}),
-        _rule(_MODEL_TEXT, _NOT_THIS_MODEL),
+        _rule(_DISABLED_TEXT, Verdict(ErrorClass.AUTH, scope="provider")),
+        _rule(_FILTERED_TEXT, Verdict(ErrorClass.CONTENT_FILTERED, breaks_model=False)),
+        _rule(_NO_SUCH_MODEL_TEXT, Verdict(ErrorClass.MODEL_UNAVAILABLE)),
+        _rule(f"{_MODEL_TEXT}|{_CLAUDES_OWN_TEXT}", _NOT_THIS_MODEL),
     ),
+    statuses={424: Verdict(ErrorClass.TEMPORARY)},  # Bedrock: the model failed
     status_of_kind={
         "api_error": 500,
         "authentication_error": 401,
@@ -59,6 +84,13 @@ TAXONOMY: Final = Taxonomy(
         "validationException": 400,
     },
 )
+
+
+def fault_of_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
+    """Return what a refusal says, its body and, for an error without a type, Bedrock's header of the type."""
+    fault = fault_of_body(status, body)
+    named = headers.get("x-amzn-errortype", "").partition(":")[0]  # a URL may follow
+    return fault if fault.kind else fault._replace(kind=named)
 
 
 def error_of(data: bytes) -> ProviderError:

@@ -144,6 +144,17 @@ async def test_bedrock_answers_whole_and_refuses_in_its_own_words(
     assert (got.error.error_class, got.error.provider_request_id) == (ErrorClass.RATE_LIMITED, "aws-8")
 
 
+async def test_bedrocks_name_of_an_error_is_read_from_its_header(
+    bedrock: AnthropicProvider, upstream: Upstream
+) -> None:
+    headers = {"x-amzn-errortype": "ServiceQuotaExceededException:http://internal.amazon.com/coral/"}
+    upstream.answer(Answer.json({"message": "Your request was denied."}, 400, headers))
+    async with aclosing(bedrock):
+        got = await collect(bedrock, call(model=model(BEDROCK_MODEL, "anthropic-bedrock")))
+    assert got.error is not None
+    assert got.error.error_class is ErrorClass.QUOTA_EXHAUSTED
+
+
 async def test_bedrock_without_credentials_is_an_auth_error(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
