@@ -69,7 +69,7 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
     begun = call.prefill.rstrip() if call.model.prefill else ""  # the API refuses white space at its end
     if begun:
         _prefill(body["messages"], begun)
-    body.update(tool_fields(request))
+    body.update(tool_fields(request, call.options))
     if request.sampling.stop:
         body["stop_sequences"] = [stop for stop in request.sampling.stop if stop.strip()]
     if not begun:  # neither goes together with a prefill

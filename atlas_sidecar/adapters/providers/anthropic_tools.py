@@ -2,19 +2,21 @@
 
 Rules kept here:
 - A conversation with tool calls in it is refused unless tools are declared: where the request has none, they are
-  declared by name and forbidden.
+  declared by name and forbidden, unless the caller's options bring tools (hosted ones, as bash_20250124): those may be
+  the very ones that were called.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import GenerateRequest, ToolCall, ToolMode
 
 
-def tool_fields(request: GenerateRequest) -> dict[str, Any]:
-    """Return `tools` and, where it is not the default, `tool_choice`."""
+def tool_fields(request: GenerateRequest, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `tools` and, where it is not the default, `tool_choice`; `options` are merged with them later."""
     tools: list[dict[str, Any]] = []
     for tool in request.tools:
         entry: dict[str, Any] = {"name": tool.name}
@@ -23,6 +25,8 @@ def tool_fields(request: GenerateRequest) -> dict[str, Any]:
         schema = parse(tool.parameters_json_schema) if tool.parameters_json_schema else {}
         entry["input_schema"] = {"type": "object", "properties": {}, **schema} if "type" not in schema else schema
         tools.append(entry)
+    if not tools and options.get("tools"):
+        return {}
     if not tools:
         names = dict.fromkeys(
             part.content.name

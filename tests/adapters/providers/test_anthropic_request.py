@@ -47,11 +47,19 @@ def says(role: Role, *contents: Content | Part) -> Message:
 
 
 def sent(
-    *messages: Message, name: str = NEW, cap: int = 1000, kind: str = "anthropic", prefill: str = "", **fields: Any
+    *messages: Message,
+    name: str = NEW,
+    cap: int = 1000,
+    kind: str = "anthropic",
+    prefill: str = "",
+    options: dict[str, Any] | None = None,
+    **fields: Any,
 ) -> Body:
     request = GenerateRequest(Requirements(), messages or (says(USER, Text("hi")),), **fields)
     asked = model(name, kind, prefill=name == OLD)
-    return messages_body(call(None, request, model=asked, max_output_tokens=cap, prefill=prefill), kind)
+    return messages_body(
+        call(None, request, model=asked, max_output_tokens=cap, prefill=prefill, options=options or {}), kind
+    )
 
 
 def test_system_goes_to_its_own_field_and_neighbours_of_one_role_become_one_turn() -> None:
@@ -115,6 +123,15 @@ def test_a_conversation_with_calls_in_it_declares_its_tools_and_forbids_them() -
     assert [tool["name"] for tool in body["tools"]] == ["add"]
     assert body["tool_choice"] == {"type": "none"}
     assert "tools" not in sent().body
+
+
+def test_tools_of_the_options_are_declared_alone_and_may_be_called() -> None:
+    messages = (says(ASSISTANT, ToolCall("t", "bash", "{}")), says(TOOL, ToolResult("t", "bash", ())))
+    bash = {"type": "bash_20250124", "name": "bash"}
+    body = sent(*messages, options={"tools": [bash]}).body
+    assert body["tools"] == [bash]
+    assert "tool_choice" not in body
+    assert [tool["name"] for tool in sent(*messages, options={"tools": []}).body["tools"]] == ["bash"]
 
 
 def test_images_and_documents_have_their_sources() -> None:
