@@ -1,20 +1,24 @@
 """A GenerateRequest as the body of Anthropic's Messages API. Pure.
 
 Rules kept here:
-- Roles alternate: neighbours of one role become one turn; in a user turn tool results come first; system messages
-  go to `system`, whatever their place. Empty text is left out, because the API refuses it.
+- Roles alternate: neighbours of one role become one turn; in a user turn tool results come first. Empty text is left
+  out, because the API refuses it.
+- System messages before all others go to `system`. A later one stays where it is, so that what was cached and signed
+  before it stays valid: as a turn of its own where the model takes that, else as marked text of a user turn.
 - Signatures, reasoning and opaque parts go back to where they came from only; all platforms of Claude are one origin.
 - What a model would refuse is not sent: see anthropic_rules. `options` are merged last, over everything.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any, Final, NamedTuple
 
 from atlas_sidecar.adapters.providers.anthropic_rules import (
     SAMPLING_VERSION,
     needs_old_version,
+    takes_later_system,
     takes_sampling,
     thinking_fields,
 )
@@ -65,7 +69,7 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
     system = _system(request)
     if system:
         body["system"] = system
-    body["messages"] = _turns(request.messages)
+    body["messages"] = _turns(request.messages, takes_later_system(model, kind))
     begun = call.prefill.rstrip() if call.model.prefill else ""  # the API refuses white space at its end
     if begun:
         _prefill(body["messages"], begun)
@@ -86,33 +90,51 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
 
 def _system(request: GenerateRequest) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
-    for message in request.messages:
-        if message.role is Role.SYSTEM:
-            for part in message.parts:
-                if isinstance(part.content, Text) and part.content.text.strip():
-                    blocks.append(_cached({"type": "text", "text": part.content.text}, part))
+    for message in itertools.takewhile(_is_system, request.messages):
+        blocks += _system_blocks(message)
     if request.response_format.json_object and not request.response_format.json_schema:
         blocks.append({"type": "text", "text": _JSON_ONLY})
     return blocks
 
 
-def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+def _is_system(message: Message) -> bool:
+    return message.role is Role.SYSTEM
+
+
+def _system_blocks(message: Message) -> list[dict[str, Any]]:
+    return [
+        _cached({"type": "text", "text": part.content.text}, part)
+        for part in message.parts
+        if isinstance(part.content, Text) and part.content.text.strip()
+    ]
+
+
+def _turns(messages: tuple[Message, ...], takes_system: bool) -> list[dict[str, Any]]:
+    said: list[dict[str, Any]] = []
+    for message in itertools.dropwhile(_is_system, messages):
+        role, blocks_of = _ROLES.get(message.role, ("user", _user_blocks))
+        if blocks := blocks_of(message):
+            _append(said, role, blocks)
     turns: list[dict[str, Any]] = []
-    for message in messages:
-        if message.role is Role.SYSTEM:
-            continue
-        role = "assistant" if message.role is Role.ASSISTANT else "user"
-        blocks = _assistant_blocks(message) if role == "assistant" else _user_blocks(message)
-        if not blocks:
-            continue
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += blocks
-        else:
-            turns.append({"role": role, "content": blocks})
+    for turn, following in itertools.zip_longest(said, said[1:]):
+        role, blocks = turn["role"], turn["content"]
+        if role == "system":
+            follows_user = bool(turns) and turns[-1]["role"] == "user"
+            if not (takes_system and follows_user and (following is None or following["role"] == "assistant")):
+                role = "user"
+                blocks = [{**block, "text": f"<system>\n{block['text']}\n</system>"} for block in blocks]
+        _append(turns, role, blocks)
     for turn in turns:
         if turn["role"] == "user":  # a stable sort: the results' own order stays
             turn["content"].sort(key=lambda block: block["type"] != "tool_result")
     return turns
+
+
+def _append(turns: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]) -> None:
+    if turns and turns[-1]["role"] == role:
+        turns[-1]["content"] += blocks
+    else:
+        turns.append({"role": role, "content": blocks})
 
 
 def _user_blocks(message: Message) -> list[dict[str, Any]]:
@@ -156,6 +178,9 @@ def _assistant_blocks(message: Message) -> list[dict[str, Any]]:
             case _:
                 pass  # foreign reasoning and opaque parts; Claude's own turns hold no images or documents
     return blocks
+
+
+_ROLES: Final = {Role.SYSTEM: ("system", _system_blocks), Role.ASSISTANT: ("assistant", _assistant_blocks)}
 
 
 def _tool_result(result: ToolResult) -> dict[str, Any]:

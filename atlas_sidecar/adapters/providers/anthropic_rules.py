@@ -5,6 +5,8 @@ Rules kept here:
 - Facts, each from Anthropic's migration guides: thinking budgets end with 4.6, where adaptive thinking begins;
   temperature and top_p end with 4.6, and with API version 2026-10-21 for every model; from 5.0 on models think unless
   told otherwise, and not all of them can be told to stop, so that the least effort stands for none.
+- System messages within a conversation: Opus 4.8 was the first to take them; Sonnet 5, Bedrock's InvokeModel and models
+  of other names do not ("Mid-conversation system messages" names those that do).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from atlas_sidecar.core.types import ReasoningEffort
 _NEW_NAME: Final = re.compile(r"claude-[a-z]{3,20}-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 _OLD_NAME: Final = re.compile(r"claude-(\d{1,2})(?:[-.](\d{1,2}))?-[a-z]")
 _NEWEST: Final = (99, 0)
+_LATER_SYSTEM_FROM: Final = (4, 8)
 _SAMPLING_UNTIL: Final = (4, 6)
 _ADAPTIVE_FROM: Final = (4, 6)
 _THINKS_UNASKED_FROM: Final = (5, 0)
@@ -49,6 +52,14 @@ def takes_sampling(model: str) -> bool:
 def needs_old_version(model: str, kind: str) -> bool:
     """Whether this platform serves the model only under the former API version: Bedrock does so before 4.7."""
     return kind == "anthropic-bedrock" and version_of(model) < (4, 7)
+
+
+def takes_later_system(model: str, kind: str) -> bool:
+    """Whether the model accepts system messages after the beginning of a conversation."""
+    version = version_of(model)
+    if kind == "anthropic-bedrock" or version == _NEWEST or (version == (5, 0) and "claude-sonnet-" in model):
+        return False
+    return version >= _LATER_SYSTEM_FROM
 
 
 def thinking_fields(model: str, effort: ReasoningEffort, max_tokens: int, must_call_tool: bool) -> dict[str, Any]:

@@ -65,9 +65,9 @@ def sent(
 def test_system_goes_to_its_own_field_and_neighbours_of_one_role_become_one_turn() -> None:
     body = sent(
         says(SYSTEM, Text("be brief")),
+        says(SYSTEM, Text("and kind")),
         says(USER, Text("a")),
         says(USER, Text("b")),
-        says(SYSTEM, Text("and kind")),
         says(ASSISTANT, Text("c")),
         says(USER, Text(" "), Text("d")),
     ).body
@@ -75,6 +75,77 @@ def test_system_goes_to_its_own_field_and_neighbours_of_one_role_become_one_turn
     assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "user"]
     assert [[block["text"] for block in turn["content"]] for turn in body["messages"]] == [["a", "b"], ["c"], ["d"]]
     assert (body["max_tokens"], body["stream"], body["model"]) == (1000, True, NEW)
+
+
+def roles_and_texts(body: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    return [(turn["role"], [block["text"] for block in turn["content"]]) for turn in body["messages"]]
+
+
+LATER = (
+    says(SYSTEM, Text("be brief")),
+    says(USER, Text("q")),
+    says(SYSTEM, Part(Text("in French"), cache_breakpoint=True)),
+    says(SYSTEM, Text("please")),
+    says(ASSISTANT, Text("a")),
+    says(USER, Text("q2")),
+    says(SYSTEM, Text("in Greek")),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("claude-opus-4-8", "anthropic"),
+        ("claude-opus-5", "anthropic"),
+        ("claude-opus-5-5", "anthropic-vertex"),
+        (NEW, "anthropic"),
+        ("claude-haiku-5-5", "anthropic"),
+        ("claude-fable-5-1", "anthropic"),
+    ],
+)
+def test_a_later_system_message_keeps_its_place_where_the_model_takes_it(name: str, kind: str) -> None:
+    body = sent(*LATER, name=name, kind=kind).body
+    assert [block["text"] for block in body["system"]] == ["be brief"]
+    assert roles_and_texts(body) == [
+        ("user", ["q"]),
+        ("system", ["in French", "please"]),
+        ("assistant", ["a"]),
+        ("user", ["q2"]),
+        ("system", ["in Greek"]),
+    ]
+    assert "cache_control" in body["messages"][1]["content"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (OLD, "anthropic"),
+        ("claude-opus-4-7", "anthropic"),
+        ("claude-sonnet-5", "anthropic"),
+        ("claude-mythos-preview", "anthropic"),
+        ("my-deployment", "anthropic"),
+        ("anthropic.claude-opus-5-5", "anthropic-bedrock"),
+    ],
+)
+def test_a_later_system_message_is_marked_text_in_its_place_elsewhere(name: str, kind: str) -> None:
+    body = sent(*LATER, name=name, kind=kind).body
+    assert [block["text"] for block in body["system"]] == ["be brief"]
+    assert roles_and_texts(body) == [
+        ("user", ["q", "<system>\nin French\n</system>", "<system>\nplease\n</system>"]),
+        ("assistant", ["a"]),
+        ("user", ["q2", "<system>\nin Greek\n</system>"]),
+    ]
+    assert "cache_control" in body["messages"][0]["content"][1]
+
+
+def test_a_system_message_where_the_api_takes_none_is_text_of_that_user_turn() -> None:
+    among_users = sent(says(USER, Text("a")), says(SYSTEM, Text("b")), says(USER, Text("c"))).body
+    assert roles_and_texts(among_users) == [("user", ["a", "<system>\nb\n</system>", "c"])]
+    after_an_answer = sent(says(USER, Text("a")), says(ASSISTANT, Text("b")), says(SYSTEM, Text("c"))).body
+    assert roles_and_texts(after_an_answer)[-1] == ("user", ["<system>\nc\n</system>"])
+    turn = (says(USER, Text("q")), says(ASSISTANT, ToolCall("t", "add", "{}")), says(SYSTEM, Text("s")))
+    before_results = sent(*turn, says(TOOL, ToolResult("t", "add", ())), tools=(ADD,)).body
+    assert [block["type"] for block in before_results["messages"][-1]["content"]] == ["tool_result", "text"]
 
 
 def test_tool_results_come_first_in_their_turn_and_keep_their_order() -> None:
@@ -333,13 +404,16 @@ MESSAGES = st.lists(
 )
 
 
-@given(MESSAGES)
-def test_any_conversation_alternates_has_no_empty_turn_and_is_json(messages: list[Message]) -> None:
-    body = sent(*messages, says(USER, Text("end"))).body
+@given(MESSAGES, st.sampled_from([NEW, OLD]))
+def test_any_conversation_alternates_has_no_empty_turn_and_is_json(messages: list[Message], name: str) -> None:
+    body = sent(*messages, says(USER, Text("end")), name=name).body
     roles = [turn["role"] for turn in body["messages"]]
     assert all(first != second for first, second in pairwise(roles))
+    assert all(first == "user" for first, second in pairwise(roles) if second == "system")
+    assert all(second == "assistant" for first, second in pairwise(roles) if first == "system")
+    assert roles[0] != "system"
     assert all(turn["content"] for turn in body["messages"])
     for turn in body["messages"]:
         results = [block["type"] == "tool_result" for block in turn["content"]]
-        assert turn["role"] == "assistant" or results == sorted(results, reverse=True)
+        assert turn["role"] != "user" or results == sorted(results, reverse=True)
     json.dumps(body)
