@@ -15,13 +15,8 @@ import itertools
 import re
 from typing import Any, Final, NamedTuple
 
-from atlas_sidecar.adapters.providers.anthropic_rules import (
-    SAMPLING_VERSION,
-    needs_old_version,
-    takes_later_system,
-    takes_sampling,
-    thinking_fields,
-)
+from atlas_sidecar.adapters.providers.anthropic_parameters import limit_breakpoints, set_sampling, set_version
+from atlas_sidecar.adapters.providers.anthropic_rules import takes_later_system, thinking_fields
 from atlas_sidecar.adapters.providers.anthropic_schema import closed_schema
 from atlas_sidecar.adapters.providers.anthropic_tools import tool_fields
 from atlas_sidecar.adapters.providers.wire.blobs import base64_of, document_text, unsendable
@@ -46,14 +41,13 @@ from atlas_sidecar.core.types import (
 
 FAMILY: Final = frozenset({"anthropic", "anthropic-bedrock", "anthropic-vertex"})
 CITATIONS: Final = "citations"  # our opaque type: the citations of the text part before it
-_MAX_BREAKPOINTS: Final = 4
 _EPHEMERAL: Final = {"type": "ephemeral"}
 _NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _JSON_ONLY: Final = "Answer with one JSON object and nothing else."
 
 
 class Body(NamedTuple):
-    """What to send. `headers`: beside those of the SDK; `left_out`: parameters that this model does not take."""
+    """What to send. `headers`: beside those of the SDK; `left_out`: parameters that are not sent as asked."""
 
     body: dict[str, Any]
     headers: dict[str, str]
@@ -74,18 +68,19 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
     if begun:
         _prefill(body["messages"], begun)
     body.update(tool_fields(request, call.options))
-    if request.sampling.stop:
-        body["stop_sequences"] = [stop for stop in request.sampling.stop if stop.strip()]
     if not begun:  # neither goes together with a prefill
         body.update(_thinking(call, body["messages"]))
     if request.response_format.json_schema and not begun:
         schema = closed_schema(parse(request.response_format.json_schema))
         body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
-    _limit_breakpoints(body)
-    headers: dict[str, str] = {}
-    left_out = _sampling(call, kind, body, headers)
+    left_out = set_sampling(call, body)
+    ours = [] if "system" in call.options else system
+    blocks = itertools.chain(ours, *(turn["content"] for turn in body["messages"]))
+    left_out += limit_breakpoints(blocks, call.options)
     merge_options(body, call.options)
-    return Body(body, headers, left_out)
+    headers: dict[str, str] = {}
+    set_version(body, headers, model, kind)
+    return Body(body, headers, tuple(left_out))
 
 
 def _system(request: GenerateRequest) -> list[dict[str, Any]]:
@@ -233,27 +228,6 @@ def _unthought_tool_turn(turns: list[dict[str, Any]]) -> bool:
     return turns[-2]["content"][0]["type"] not in {"thinking", "redacted_thinking"}
 
 
-def _sampling(call: ProviderCall, kind: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[str, ...]:
-    """Add temperature and top_p where the model takes them; return what is left out."""
-    sampling, model = call.request.sampling, call.model.ref.model
-    left_out = ["seed"] if sampling.seed is not None else []
-    wanted: dict[str, float] = {}
-    if sampling.temperature is not None:
-        wanted["temperature"] = min(sampling.temperature, 1.0)
-    elif sampling.top_p is not None:  # newer ones refuse both together
-        wanted["top_p"] = sampling.top_p
-    if wanted and ("thinking" in body or not takes_sampling(model)):
-        left_out += wanted
-        wanted = {}
-    body.update(wanted)
-    if wanted or needs_old_version(model, kind):
-        if kind == "anthropic":
-            headers["anthropic-version"] = SAMPLING_VERSION[kind]
-        else:
-            body["anthropic_version"] = SAMPLING_VERSION[kind]
-    return tuple(left_out)
-
-
 def _prefill(turns: list[dict[str, Any]], text: str) -> None:
     if turns and turns[-1]["role"] == "assistant":
         turns[-1]["content"].append({"type": "text", "text": text})
@@ -273,13 +247,6 @@ def _block(raw: str) -> dict[str, Any]:
     if not isinstance(block, dict) or not isinstance(block.get("type"), str):
         raise ValueError("an opaque part is no content block")
     return block
-
-
-def _limit_breakpoints(body: dict[str, Any]) -> None:
-    """Keep the last four cache breakpoints: the API refuses more, and the later ones hold the earlier prompt too."""
-    blocks = [*body.get("system", ()), *(block for turn in body["messages"] for block in turn["content"])]
-    for block in [block for block in blocks if "cache_control" in block][:-_MAX_BREAKPOINTS]:
-        del block["cache_control"]
 
 
 def _id(identity: str) -> str:

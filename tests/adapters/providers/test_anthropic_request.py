@@ -244,9 +244,29 @@ def test_cache_breakpoints_stay_where_they_are() -> None:
 
 def test_the_last_four_breakpoints_are_kept_because_the_api_refuses_more() -> None:
     marked = [says(USER, Part(Text(str(i)), cache_breakpoint=True)) for i in range(6)]
-    body = sent(says(SYSTEM, Part(Text("long"), cache_breakpoint=True)), *marked).body
-    blocks = [*body["system"], *body["messages"][0]["content"]]
+    made = sent(says(SYSTEM, Part(Text("long"), cache_breakpoint=True)), *marked)
+    blocks = [*made.body["system"], *made.body["messages"][0]["content"]]
     assert [block["text"] for block in blocks if "cache_control" in block] == ["2", "3", "4", "5"]
+    assert made.left_out == ("cache_breakpoints_beyond_4",)
+    assert sent(*marked[:4]).left_out == ()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cache_control": {"type": "ephemeral", "ttl": "1h"}},
+        {"tools": [{"type": "web_search", "cache_control": {"type": "ephemeral"}}, {"type": "bash"}]},
+        {"system": [{"type": "text", "text": "mine", "cache_control": {"type": "ephemeral"}}]},
+    ],
+)
+def test_breakpoints_of_the_options_count_and_stay(options: dict[str, Any]) -> None:
+    before = json.dumps(options)
+    marked = [says(USER, Part(Text(str(i)), cache_breakpoint=True)) for i in range(4)]
+    body = sent(says(SYSTEM, Text("long")), *marked, options=options).body
+    kept = [block["text"] for block in body["messages"][0]["content"] if "cache_control" in block]
+    assert kept == ["1", "2", "3"]
+    assert json.dumps(options) == before
+    assert json.dumps(body).count("cache_control") == 4
 
 
 def test_own_signatures_and_opaque_parts_go_back_word_for_word_and_foreign_ones_do_not() -> None:
@@ -330,14 +350,26 @@ def test_sampling_goes_where_the_model_takes_it_under_the_version_that_has_it() 
     old = sent(name=OLD, sampling=wanted)
     assert (old.body["temperature"], "top_p" in old.body, old.body["stop_sequences"]) == (1.0, False, ["END"])
     assert old.headers == {"anthropic-version": "2023-06-01"}
-    assert old.left_out == ("seed",)
+    assert old.left_out == ("seed", "stop_of_white_space", "top_p", "temperature_above_1")
     new = sent(name=NEW, sampling=wanted)
     assert "temperature" not in new.body
-    assert (new.headers, new.left_out) == ({}, ("seed", "temperature"))
+    assert (new.headers, new.left_out) == ({}, ("seed", "stop_of_white_space", "temperature", "top_p"))
+    assert "stop_sequences" not in sent(sampling=Sampling(stop=(" ",))).body
     vertex = sent(name=OLD, kind="anthropic-vertex", sampling=wanted)
     assert (vertex.body["anthropic_version"], vertex.headers) == ("vertex-2023-10-16", {})
     bedrock = sent(name="us.anthropic.claude-sonnet-4-5-20250929-v1:0", kind="anthropic-bedrock")
     assert bedrock.body["anthropic_version"] == "bedrock-2023-05-31"
+
+
+@pytest.mark.parametrize("options", [{"top_k": 40}, {"temperature": 0.2}, {"top_p": 0.5}])
+def test_sampling_by_the_callers_options_is_asked_under_the_version_that_has_it(options: dict[str, Any]) -> None:
+    for name in (OLD, NEW):  # a new model says that it does not take them; under the new version the body is invalid
+        assert sent(name=name, options=options).headers == {"anthropic-version": "2023-06-01"}
+    vertex = sent(name=OLD, kind="anthropic-vertex", options=options)
+    assert vertex.body["anthropic_version"] == "vertex-2023-10-16"
+    chosen = sent(name=OLD, kind="anthropic-vertex", options={**options, "anthropic_version": "mine"})
+    assert chosen.body["anthropic_version"] == "mine"
+    assert sent(name=OLD, options={"metadata": {}}).headers == {}
 
 
 def test_a_prefill_is_sent_only_to_models_that_take_one() -> None:
