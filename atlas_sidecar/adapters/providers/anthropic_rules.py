@@ -4,7 +4,7 @@ Rules kept here:
 - A name without a version that can be read has the rules of the newest generation: those refuse the most.
 - Facts, each from Anthropic's migration guides: thinking budgets end with 4.6, where adaptive thinking begins;
   temperature and top_p end with 4.6, and with API version 2026-10-21 for every model; from 5.0 on models think unless
-  told otherwise, and not all of them can be told to stop, so that the least effort stands for none.
+  told otherwise. Each has its own word for that, or none: then the least effort stands for no thinking.
 - System messages within a conversation: Opus 4.8 was the first to take them; Sonnet 5, Bedrock's InvokeModel and models
   of other names do not ("Mid-conversation system messages" names those that do).
 """
@@ -18,13 +18,19 @@ from atlas_sidecar.core.types import ReasoningEffort
 
 # Names as in claude-opus-4-5-20251101, us.anthropic.claude-haiku-4-5-20251001-v1:0, claude-opus-4-1@20250805; then
 # those as in claude-3-7-sonnet-latest.
-_NEW_NAME: Final = re.compile(r"claude-[a-z]{3,20}-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+_NEW_NAME: Final = re.compile(r"claude-([a-z]{3,20})-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 _OLD_NAME: Final = re.compile(r"claude-(\d{1,2})(?:[-.](\d{1,2}))?-[a-z]")
 _NEWEST: Final = (99, 0)
 _LATER_SYSTEM_FROM: Final = (4, 8)
 _SAMPLING_UNTIL: Final = (4, 6)
 _ADAPTIVE_FROM: Final = (4, 6)
 _THINKS_UNASKED_FROM: Final = (5, 0)
+_NO_THINKING: Final = {
+    ("haiku", (5, 5)): "disabled",
+    ("opus", (5, 0)): "disabled",
+    ("sonnet", (5, 0)): "disabled",
+    ("sonnet", (5, 5)): "between_tools",
+}
 _MIN_BUDGET: Final = 1024
 _BUDGETS: Final = {ReasoningEffort.LOW: 1024, ReasoningEffort.MEDIUM: 8192, ReasoningEffort.HIGH: 24_576}
 
@@ -38,10 +44,16 @@ SAMPLING_VERSION: Final = {
 
 def version_of(model: str) -> tuple[int, int]:
     """Return the generation that a model's name says: (4, 6) for "claude-sonnet-4-6"; the newest for any other name."""
-    found = _NEW_NAME.search(model) or _OLD_NAME.search(model)
-    if found is None:
-        return _NEWEST
-    return int(found[1]), int(found[2] or 0)
+    if found := _NEW_NAME.search(model):
+        return int(found[2]), int(found[3] or 0)
+    if found := _OLD_NAME.search(model):
+        return int(found[1]), int(found[2] or 0)
+    return _NEWEST
+
+
+def _family(model: str) -> str:
+    found = _NEW_NAME.search(model)
+    return found[1] if found else ""
 
 
 def takes_sampling(model: str) -> bool:
@@ -57,7 +69,7 @@ def needs_old_version(model: str, kind: str) -> bool:
 def takes_later_system(model: str, kind: str) -> bool:
     """Whether the model accepts system messages after the beginning of a conversation."""
     version = version_of(model)
-    if kind == "anthropic-bedrock" or version == _NEWEST or (version == (5, 0) and "claude-sonnet-" in model):
+    if kind == "anthropic-bedrock" or version == _NEWEST or (_family(model), version) == ("sonnet", (5, 0)):
         return False
     return version >= _LATER_SYSTEM_FROM
 
@@ -65,8 +77,8 @@ def takes_later_system(model: str, kind: str) -> bool:
 def thinking_fields(model: str, effort: ReasoningEffort, max_tokens: int, must_call_tool: bool) -> dict[str, Any]:
     """Return the body fields that ask for this effort: `thinking`, `output_config`, or neither.
 
-    Thinking cannot be combined with a forced tool call. A budget is at least 1,024 tokens and leaves half of
-    `max_tokens` to the answer; where that does not fit, the model is not asked to think.
+    A budget cannot be combined with a forced tool call. It is at least 1,024 tokens and leaves half of `max_tokens` to
+    the answer; where that does not fit, the model is not asked to think.
     """
     version = version_of(model)
     if version < _ADAPTIVE_FROM:
@@ -75,13 +87,14 @@ def thinking_fields(model: str, effort: ReasoningEffort, max_tokens: int, must_c
             return {}
         return {"thinking": {"type": "enabled", "budget_tokens": budget}}
     if effort is ReasoningEffort.NONE:
-        return {"output_config": {"effort": "low"}} if version >= _THINKS_UNASKED_FROM else {}
-    fields: dict[str, Any] = {"output_config": {"effort": effort.name.lower()}}
-    if not must_call_tool:
-        fields["thinking"] = {"type": "adaptive"}
-        if version > _ADAPTIVE_FROM:  # these leave the thoughts' text out unless asked
-            fields["thinking"]["display"] = "summarized"
-    return fields
+        if version < _THINKS_UNASKED_FROM:
+            return {}
+        word = _NO_THINKING.get((_family(model), version))
+        return {"thinking": {"type": word}} if word else {"output_config": {"effort": "low"}}
+    thinking = {"type": "adaptive"}
+    if version > _ADAPTIVE_FROM:  # these leave the thoughts' text out unless asked
+        thinking["display"] = "summarized"
+    return {"output_config": {"effort": effort.name.lower()}, "thinking": thinking}
 
 
 def takes_forced_tools(model: str) -> bool:

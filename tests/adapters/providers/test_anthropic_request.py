@@ -315,7 +315,13 @@ def test_a_json_schema_is_closed_for_structured_output() -> None:
     ("name", "effort", "expected"),
     [
         (NEW, ReasoningEffort.HIGH, {"thinking": SHOWN, "output_config": {"effort": "high"}}),
-        (NEW, ReasoningEffort.NONE, {"output_config": {"effort": "low"}}),
+        (NEW, ReasoningEffort.NONE, {"thinking": {"type": "between_tools"}}),
+        ("claude-sonnet-5", ReasoningEffort.NONE, {"thinking": {"type": "disabled"}}),
+        ("anthropic.claude-opus-5-v1", ReasoningEffort.NONE, {"thinking": {"type": "disabled"}}),
+        ("claude-haiku-5-5", ReasoningEffort.NONE, {"thinking": {"type": "disabled"}}),
+        ("claude-opus-5-5", ReasoningEffort.NONE, {"output_config": {"effort": "low"}}),
+        ("claude-fable-5-1", ReasoningEffort.NONE, {"output_config": {"effort": "low"}}),
+        ("my-deployment", ReasoningEffort.NONE, {"output_config": {"effort": "low"}}),
         ("claude-opus-4-6", ReasoningEffort.NONE, {}),
         (
             "claude-opus-4-6",
@@ -335,10 +341,11 @@ def test_effort_becomes_what_the_models_generation_knows(
     assert {key: body[key] for key in ("thinking", "output_config") if key in body} == expected
 
 
-def test_thinking_gives_way_to_a_forced_tool_a_small_cap_and_another_models_tool_turn() -> None:
+def test_a_budget_gives_way_to_a_forced_tool_a_small_cap_and_another_models_tool_turn() -> None:
     effort = Sampling(reasoning_effort=ReasoningEffort.HIGH)
-    forced = sent(name=NEW, tools=(ADD,), tool_choice=ToolChoice(ToolMode.REQUIRED), sampling=effort).body
-    assert "thinking" not in forced
+    forced: dict[str, Any] = {"tools": (ADD,), "tool_choice": ToolChoice(ToolMode.REQUIRED), "sampling": effort}
+    assert "thinking" not in sent(name=OLD, cap=8000, **forced).body
+    assert sent(name="claude-opus-4-6", **forced).body["thinking"] == ADAPTIVE
     assert "thinking" not in sent(name=OLD, cap=1500, sampling=effort).body
     turn = (says(USER, Text("q")), says(ASSISTANT, ToolCall("t", "add", "{}")), says(TOOL, ToolResult("t", "add", ())))
     assert "thinking" not in sent(*turn, name=OLD, cap=8000, tools=(ADD,), sampling=effort).body
