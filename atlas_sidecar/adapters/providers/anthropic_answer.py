@@ -4,7 +4,8 @@ Rules kept here:
 - The terminator of a stream is `message_stop`. Unknown events and deltas are skipped, unknown blocks are opaque parts.
 - Usage counts are cumulative: a later one replaces an earlier one, field by field. Input excludes what the cache read
   and wrote; thinking tokens are inside `output_tokens`. The output count of `message_start` is a placeholder, not told.
-- Each content block that says something is a part of its own; the citations of a text follow it as an opaque part.
+- Each content block that says something is a part of its own; the citations of a text follow it as an opaque part, and
+  so does what a tool call says beside its arguments.
 - A refusal or a full context window without any content is an error; with content it is an answer.
 """
 
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from atlas_sidecar.adapters.providers.anthropic_calls import CALL_FIELDS, call_fields
 from atlas_sidecar.adapters.providers.anthropic_errors import TAXONOMY, context_full, error_of
 from atlas_sidecar.adapters.providers.anthropic_request import CITATIONS
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
@@ -105,6 +107,8 @@ class _Block(msgspec.Struct):
     id: str = ""
     name: str = ""
     input: msgspec.Raw = msgspec.Raw()
+    caller: Any = None
+    toolset_name: str | None = None
     citations: list[msgspec.Raw] | None = None
 
 
@@ -242,15 +246,19 @@ class AnthropicDecoder:
         if block.type == "text":
             citations = [*(block.citations or ()), *open_block.citations]
             if citations:
-                text = f"[{','.join(bytes(citation).decode() for citation in citations)}]"
-                out.append(OpaqueDelta(self._parts, Opaque(self._kind, CITATIONS, text)))
-                self._parts += 1
+                self._add_opaque(CITATIONS, f"[{','.join(bytes(citation).decode() for citation in citations)}]", out)
         elif block.type == "tool_use":
             if not any(open_block.fragments):
                 out.append(ToolArguments(open_block.part, bytes(block.input).decode() or "{}"))
+            if fields := call_fields(block.caller, block.toolset_name):
+                self._add_opaque(CALL_FIELDS, fields, out)
         elif block.type not in {"thinking", "redacted_thinking"}:
             opaque = Opaque(self._kind, block.type, _completed(open_block))
             out.append(OpaqueDelta(self._part(open_block), opaque))
+
+    def _add_opaque(self, kind: str, text: str, out: list[ProviderEvent]) -> None:
+        out.append(OpaqueDelta(self._parts, Opaque(self._kind, kind, text)))
+        self._parts += 1
 
     def _start(self, message: _Message) -> None:
         usage = message.usage or _Usage()

@@ -12,9 +12,9 @@ Rules kept here:
 from __future__ import annotations
 
 import itertools
-import re
 from typing import Any, Final, NamedTuple
 
+from atlas_sidecar.adapters.providers.anthropic_calls import CALL_FIELDS, Calls
 from atlas_sidecar.adapters.providers.anthropic_parameters import limit_breakpoints, set_sampling, set_version
 from atlas_sidecar.adapters.providers.anthropic_rules import takes_later_system, thinking_fields
 from atlas_sidecar.adapters.providers.anthropic_schema import closed_schema
@@ -42,7 +42,7 @@ from atlas_sidecar.core.types import (
 FAMILY: Final = frozenset({"anthropic", "anthropic-bedrock", "anthropic-vertex"})
 CITATIONS: Final = "citations"  # our opaque type: the citations of the text part before it
 _EPHEMERAL: Final = {"type": "ephemeral"}
-_NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
+_ROLES: Final = {Role.SYSTEM: "system", Role.ASSISTANT: "assistant"}
 _JSON_ONLY: Final = "Answer with one JSON object and nothing else."
 
 
@@ -106,9 +106,10 @@ def _system_blocks(message: Message) -> list[dict[str, Any]]:
 
 def _turns(messages: tuple[Message, ...], takes_system: bool) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
+    calls = Calls()
     for message in itertools.dropwhile(_is_system, messages):
-        role, blocks_of = _ROLES.get(message.role, ("user", _user_blocks))
-        if blocks := blocks_of(message):
+        role = _ROLES.get(message.role, "user")
+        if blocks := _blocks(message, role, calls):
             _append(said, role, blocks)
     turns: list[dict[str, Any]] = []
     for turn, following in itertools.zip_longest(said, said[1:]):
@@ -132,7 +133,13 @@ def _append(turns: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]
         turns.append({"role": role, "content": blocks})
 
 
-def _user_blocks(message: Message) -> list[dict[str, Any]]:
+def _blocks(message: Message, role: str, calls: Calls) -> list[dict[str, Any]]:
+    if role == "system":
+        return _system_blocks(message)
+    return _assistant_blocks(message, calls) if role == "assistant" else _user_blocks(message, calls)
+
+
+def _user_blocks(message: Message, calls: Calls) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     for part in message.parts:
         match part.content:
@@ -141,7 +148,7 @@ def _user_blocks(message: Message) -> list[dict[str, Any]]:
             case Blob() as blob:
                 blocks.append(_cached(_blob(blob), part))
             case ToolResult() as result:
-                blocks.append(_cached(_tool_result(result), part))
+                blocks.append(_cached(_tool_result(result, calls), part))
             case Opaque(provider, _, raw) if provider in FAMILY:
                 blocks.append(_cached(_block(raw), part))
             case _:
@@ -149,14 +156,14 @@ def _user_blocks(message: Message) -> list[dict[str, Any]]:
     return blocks
 
 
-def _assistant_blocks(message: Message) -> list[dict[str, Any]]:
+def _assistant_blocks(message: Message, calls: Calls) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     for part in message.parts:
         match part.content:
             case Text(text) if text.strip():
                 blocks.append(_cached({"type": "text", "text": text}, part))
             case ToolCall(identity, name, arguments):
-                block = {"type": "tool_use", "id": _id(identity), "name": name, "input": _arguments(arguments)}
+                block = {"type": "tool_use", "id": calls.id(identity), "name": name, "input": _arguments(arguments)}
                 blocks.append(_cached(block, part))
             case Reasoning(text, redacted) if part.signature and part.signature_origin in FAMILY:
                 signature = part.signature.decode()
@@ -166,26 +173,33 @@ def _assistant_blocks(message: Message) -> list[dict[str, Any]]:
                     else {"type": "thinking", "thinking": text, "signature": signature}
                 )
             case Opaque(provider, kind, raw) if provider in FAMILY:
-                if kind != CITATIONS:
+                if kind not in _OF_THE_BLOCK_BEFORE:
                     blocks.append(_cached(_block(raw), part))
-                elif blocks and blocks[-1]["type"] == "text":
-                    blocks[-1][CITATIONS] = parse(raw)
+                elif blocks and blocks[-1]["type"] == _OF_THE_BLOCK_BEFORE[kind]:
+                    _complete(_cached(blocks[-1], part), raw, calls)
             case _:
                 pass  # foreign reasoning and opaque parts; Claude's own turns hold no images or documents
     return blocks
 
 
-_ROLES: Final = {Role.SYSTEM: ("system", _system_blocks), Role.ASSISTANT: ("assistant", _assistant_blocks)}
+_OF_THE_BLOCK_BEFORE: Final = {CITATIONS: "text", CALL_FIELDS: "tool_use"}
 
 
-def _tool_result(result: ToolResult) -> dict[str, Any]:
+def _complete(block: dict[str, Any], raw: str, calls: Calls) -> None:
+    if block["type"] == "text":
+        block[CITATIONS] = parse(raw)
+    else:
+        calls.add_fields(block, raw)
+
+
+def _tool_result(result: ToolResult, calls: Calls) -> dict[str, Any]:
     content: list[dict[str, Any]] = []
     for part in result.parts:
         if isinstance(part.content, Text) and part.content.text:
             content.append({"type": "text", "text": part.content.text})
         elif isinstance(part.content, Blob):
             content.append(_blob(part.content))
-    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(result.call_id), "content": content}
+    block = calls.result(result.call_id, content)
     if result.is_error:
         block["is_error"] = True
     return block
@@ -247,11 +261,6 @@ def _block(raw: str) -> dict[str, Any]:
     if not isinstance(block, dict) or not isinstance(block.get("type"), str):
         raise ValueError("an opaque part is no content block")
     return block
-
-
-def _id(identity: str) -> str:
-    """Return a tool call's id in the characters that the API takes; the same for the call and for its result."""
-    return _NOT_IN_IDS.sub("_", identity) or "call"
 
 
 def _arguments(arguments_json: str) -> dict[str, Any]:

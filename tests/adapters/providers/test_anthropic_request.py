@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlas_sidecar.adapters.providers.anthropic_calls import Calls
 from atlas_sidecar.adapters.providers.anthropic_request import Body, messages_body
 from atlas_sidecar.adapters.providers.anthropic_rules import version_of
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
@@ -164,6 +166,25 @@ def test_tool_results_come_first_in_their_turn_and_keep_their_order() -> None:
     assert [block["type"] for block in answers["content"][1]["content"]] == ["text", "image"]
 
 
+def test_two_ids_never_become_one_and_what_comes_later_changes_none() -> None:
+    ids = ["call.2", "call_2", "call:2", "", "call", "toolu_1"]
+    asked = says(ASSISTANT, *(ToolCall(identity, "add", "{}") for identity in ids))
+    answered = says(TOOL, *(ToolResult(identity, "add", ()) for identity in reversed(ids)))
+    calls, results = (turn["content"] for turn in sent(asked, answered, tools=(ADD,)).body["messages"])
+    given = [block["id"] for block in calls]
+    assert given == ["call_2", "call_2_2", "call_2_3", "call", "call_3", "toolu_1"]
+    assert [block["tool_use_id"] for block in results] == given[::-1]
+
+
+@given(st.lists(st.text("a._:2", max_size=4), unique=True))
+def test_any_ids_stay_different_in_the_characters_that_the_api_takes(ids: list[str]) -> None:
+    calls = Calls()
+    given_first = [calls.id(identity) for identity in ids]
+    assert len(set(given_first)) == len(ids)
+    assert all(re.fullmatch("[a-zA-Z0-9_-]+", identity) for identity in given_first)
+    assert [calls.id(identity) for identity in ids] == given_first
+
+
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
@@ -290,6 +311,23 @@ def test_own_signatures_and_opaque_parts_go_back_word_for_word_and_foreign_ones_
     ]
     foreign = sent(says(USER, Text("q")), turn("google")).body["messages"][1]["content"]
     assert foreign == [{"type": "text", "text": "so"}]
+
+
+def test_what_a_call_said_of_its_caller_and_toolset_goes_back_in_call_and_result() -> None:
+    fields = {"caller": {"type": "code_execution_20260120", "tool_id": "srvtoolu_1"}, "toolset_name": "computer"}
+    kept = Part(Opaque("anthropic", "tool_use_fields", json.dumps({**fields, "id": "not ours"})), cache_breakpoint=True)
+    body = sent(
+        says(ASSISTANT, ToolCall("toolu.1", "left_click", "{}"), kept, ToolCall("toolu.2", "add", "{}")),
+        says(TOOL, ToolResult("toolu.1", "left_click", ()), ToolResult("toolu.2", "add", ())),
+        tools=(ADD,),
+    ).body
+    (click, add), (clicked, added) = (turn["content"] for turn in body["messages"])
+    assert {key: click[key] for key in ("id", "caller", "toolset_name")} == {"id": "toolu_1", **fields}
+    assert "cache_control" in click
+    assert (clicked["toolset_name"], clicked["tool_use_id"]) == ("computer", "toolu_1")
+    assert not {"caller", "toolset_name"} & {*add, *added}
+    foreign = says(ASSISTANT, ToolCall("t", "a", "{}"), Opaque("google", "tool_use_fields", json.dumps(fields)))
+    assert "caller" not in sent(foreign).body["messages"][0]["content"][0]
 
 
 def test_a_json_schema_is_closed_for_structured_output() -> None:
