@@ -6,6 +6,7 @@ Rules kept here:
   and wrote; thinking tokens are inside `output_tokens`. The output count of `message_start` is a placeholder, not told.
 - Each content block that says something is a part of its own; the citations of a text follow it as an opaque part, and
   so does what a tool call says beside its arguments.
+- Null stands for what is not said. A hosted call that the token limit cut keeps its first form: its input is no JSON.
 - A refusal or a full context window without any content is an error; with content it is an answer.
 """
 
@@ -18,6 +19,7 @@ import msgspec
 
 from atlas_sidecar.adapters.providers.anthropic_calls import CALL_FIELDS, call_fields
 from atlas_sidecar.adapters.providers.anthropic_errors import TAXONOMY, context_full, error_of
+from atlas_sidecar.adapters.providers.anthropic_json import decoded, is_json
 from atlas_sidecar.adapters.providers.anthropic_request import CITATIONS
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.core.types import (
@@ -62,12 +64,12 @@ class _Usage(msgspec.Struct):
 
 
 class _Delta(msgspec.Struct):
-    type: str = ""
-    text: str = ""
-    thinking: str = ""
-    partial_json: str = ""
-    signature: str = ""
-    data: str = ""
+    type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    partial_json: str | None = None
+    signature: str | None = None
+    data: str | None = None
     citation: msgspec.Raw = msgspec.Raw()
     stop_reason: str | None = None
     stop_sequence: str | None = None
@@ -76,10 +78,10 @@ class _Delta(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    type: str = ""
-    id: str = ""
-    model: str = ""
-    content: list[msgspec.Raw] = []
+    type: str | None = None
+    id: str | None = None
+    model: str | None = None
+    content: list[msgspec.Raw] | None = None
     usage: _Usage | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
@@ -89,7 +91,7 @@ class _Message(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
-    type: str = ""
+    type: str | None = None
     index: int = 0
     delta: _Delta | None = None
     content_block: msgspec.Raw = msgspec.Raw()
@@ -99,15 +101,15 @@ class _Event(msgspec.Struct):
 
 
 class _Block(msgspec.Struct):
-    type: str = ""
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    data: str = ""
-    id: str = ""
-    name: str = ""
+    type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+    name: str | None = None
     input: msgspec.Raw = msgspec.Raw()
-    caller: Any = None
+    caller: msgspec.Raw = msgspec.Raw()
     toolset_name: str | None = None
     citations: list[msgspec.Raw] | None = None
 
@@ -125,6 +127,7 @@ class _Open(msgspec.Struct):
 _EVENT: Final = msgspec.json.Decoder(_Event)
 _MESSAGE: Final = msgspec.json.Decoder(_Message)
 _BLOCK: Final = msgspec.json.Decoder(_Block)
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class AnthropicDecoder:
@@ -149,13 +152,13 @@ class AnthropicDecoder:
 
     def whole(self, body: bytes, out: list[ProviderEvent]) -> None:
         """Take a whole message; see wire.answer.Decoder."""
-        message = _MESSAGE.decode(body)
+        message = decoded(_MESSAGE, body)
         if message.type == "error":
             raise error_of(body)
         if message.type != "message":
             raise msgspec.DecodeError("no message")
         self._start(message)
-        for raw in message.content:
+        for raw in message.content or ():
             self._begin(0, raw, out)
             self._close(0, out)
         self._count(message.usage, whole=True)
@@ -166,7 +169,7 @@ class AnthropicDecoder:
         """Do nothing: only message_stop ends a stream."""
 
     def _event(self, data: bytes, out: list[ProviderEvent]) -> None:
-        event = _EVENT.decode(data)
+        event = decoded(_EVENT, data)
         kind = event.type
         if kind == "content_block_delta":
             if event.delta is not None:
@@ -206,11 +209,11 @@ class AnthropicDecoder:
             if delta.thinking:
                 out.append(ReasoningDelta(self._part(open_block), delta.thinking))
         elif delta.type == "signature_delta":
-            self._signature(open_block, delta.signature, out)
+            self._signature(open_block, delta.signature or "", out)
         elif delta.type == "input_json_delta":
             if open_block.block.type == "tool_use" and delta.partial_json:
                 out.append(ToolArguments(open_block.part, delta.partial_json))
-            open_block.fragments.append(delta.partial_json)
+            open_block.fragments.append(delta.partial_json or "")
         elif delta.type == "citations_delta":
             open_block.citations.append(delta.citation.copy())
 
@@ -222,7 +225,7 @@ class AnthropicDecoder:
         out.append(SignatureDelta(open_block.part, signature.encode()))
 
     def _begin(self, index: int, raw: msgspec.Raw, out: list[ProviderEvent]) -> None:
-        block = _BLOCK.decode(raw)
+        block = decoded(_BLOCK, raw)
         self._open[index] = open_block = _Open(block, raw.copy())
         if block.type == "text":
             if block.text:
@@ -230,13 +233,13 @@ class AnthropicDecoder:
         elif block.type == "thinking":
             if block.thinking:
                 out.append(ReasoningDelta(self._part(open_block), block.thinking))
-            self._signature(open_block, block.signature, out)
+            self._signature(open_block, block.signature or "", out)
         elif block.type == "redacted_thinking":
             part = self._part(open_block)
-            out += ReasoningDelta(part, "", redacted=True), SignatureDelta(part, block.data.encode())
+            out += ReasoningDelta(part, "", redacted=True), SignatureDelta(part, (block.data or "").encode())
         elif block.type == "tool_use":
             part = self._part(open_block)
-            out.append(ToolCallStart(part, block.id or f"call_{part}", block.name))
+            out.append(ToolCallStart(part, block.id or f"call_{part}", block.name or ""))
 
     def _close(self, index: int, out: list[ProviderEvent]) -> None:
         open_block = self._open.pop(index, None)
@@ -244,16 +247,17 @@ class AnthropicDecoder:
             raise msgspec.DecodeError("the end of no block")
         block = open_block.block
         if block.type == "text":
-            citations = [*(block.citations or ()), *open_block.citations]
-            if citations:
-                self._add_opaque(CITATIONS, f"[{','.join(bytes(citation).decode() for citation in citations)}]", out)
+            told = [bytes(citation).decode() for citation in (*(block.citations or ()), *open_block.citations)]
+            if citations := [citation for citation in told if citation not in {"", "null"}]:
+                self._add_opaque(CITATIONS, f"[{','.join(citations)}]", out)
         elif block.type == "tool_use":
             if not any(open_block.fragments):
-                out.append(ToolArguments(open_block.part, bytes(block.input).decode() or "{}"))
+                arguments = bytes(block.input).decode()
+                out.append(ToolArguments(open_block.part, "{}" if arguments in {"", "null"} else arguments))
             if fields := call_fields(block.caller, block.toolset_name):
                 self._add_opaque(CALL_FIELDS, fields, out)
         elif block.type not in {"thinking", "redacted_thinking"}:
-            opaque = Opaque(self._kind, block.type, _completed(open_block))
+            opaque = Opaque(self._kind, block.type or "", _completed(open_block))
             out.append(OpaqueDelta(self._part(open_block), opaque))
 
     def _add_opaque(self, kind: str, text: str, out: list[ProviderEvent]) -> None:
@@ -307,15 +311,16 @@ class AnthropicDecoder:
 
 
 def _completed(open_block: _Open) -> str:
-    """Return an opaque block as JSON: its first form, with the input that was streamed after it."""
+    """Return an opaque block as JSON: its first form, with what was streamed after it in place of its own."""
+    fields: dict[str, msgspec.Raw] = {}
     streamed = "".join(open_block.fragments)
-    if not streamed:
+    if is_json(streamed):  # a call that the token limit cut is no JSON
+        fields["input"] = msgspec.Raw(streamed.encode())
+    if not fields:
         return bytes(open_block.raw).decode()
-    block = msgspec.json.decode(open_block.raw, type=dict[str, msgspec.Raw])
-    block["input"] = msgspec.Raw(streamed.encode())
-    text = msgspec.json.encode(block).decode()
-    msgspec.json.decode(text)  # what was cut is no JSON: raises DecodeError
-    return text
+    block = decoded(_FIELDS, open_block.raw)
+    block.update(fields)
+    return msgspec.json.encode(block).decode()
 
 
 def _later(old: int | None, new: int | None) -> int | None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from atlas_sidecar.adapters.providers.anthropic_json import decoded
 from atlas_sidecar.core.json_text import parse
 
 CALL_FIELDS: Final = "tool_use_fields"  # our opaque type: what else was said of the tool call before it
@@ -57,11 +58,21 @@ class Calls:
         return block
 
 
-def call_fields(caller: Any, toolset_name: str | None) -> str:
+class _Caller(msgspec.Struct):
+    type: str | None = None
+
+
+_CALLER: Final = msgspec.json.Decoder(_Caller)
+
+
+def call_fields(caller: msgspec.Raw, toolset_name: str | None) -> str:
     """Return as JSON what an answer says of a call that is not the model's own and plain; "" when there is nothing."""
     fields: dict[str, Any] = {}
-    if isinstance(caller, dict) and caller.get("type") != "direct":
-        fields["caller"] = caller
+    try:
+        if decoded(_CALLER, caller).type != "direct":
+            fields["caller"] = caller
+    except msgspec.DecodeError:
+        pass  # nobody was named
     if toolset_name:
         fields["toolset_name"] = toolset_name
     return msgspec.json.encode(fields).decode() if fields else ""

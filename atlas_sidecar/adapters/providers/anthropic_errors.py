@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from atlas_sidecar.adapters.providers.anthropic_json import decoded
 from atlas_sidecar.adapters.providers.wire.errors import (
     Fault,
     Taxonomy,
@@ -46,6 +47,9 @@ _CLAUDES_OWN_TEXT: Final = (
     r"|\btool(?:s|_use|_result)\..{0,200}string should match pattern"
     r"|invalid `?signature`? in `?thinking`?|bound to a different (?:conversation|model|account)"
 )
+
+
+_ANY: Final = msgspec.json.Decoder()
 
 
 def _rule(pattern: str, verdict: Verdict, statuses: frozenset[int] = _BAD_REQUEST) -> TextRule:
@@ -95,7 +99,7 @@ def fault_of_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Fa
 
 def error_of(data: bytes) -> ProviderError:
     """Return what an `error` document inside a 200 means: its type decides, the status says nothing."""
-    fault = fault_of_object(200, msgspec.json.decode(data))
+    fault = fault_of_object(200, decoded(_ANY, data))
     fault = fault._replace(status=TAXONOMY.status_of_kind.get(fault.kind, 200))
     return TAXONOMY.error(fault, http_status=200, headers={}, now_unix_s=0.0)
 

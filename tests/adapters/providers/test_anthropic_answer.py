@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from atlas_sidecar.adapters.providers.anthropic_answer import AnthropicDecoder
 from atlas_sidecar.adapters.providers.anthropic_request import messages_body
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
+from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
     Finished,
+    FinishReason,
     GenerateRequest,
     Message,
     Opaque,
@@ -20,6 +23,7 @@ from atlas_sidecar.core.types import (
     Requirements,
     Role,
     Text,
+    ToolCall,
     UsageReport,
 )
 from atlas_sidecar.runtime.answer import Answer as Whole
@@ -103,3 +107,79 @@ def test_a_call_of_the_models_own_has_no_part_beside_it() -> None:
     first = {"type": "tool_use", "id": "t", "name": "add", "input": {}, "caller": {"type": "direct"}}
     message, _ = read(START, *block(first), *ended())
     assert not [part for part in message.parts if isinstance(part.content, Opaque)]
+
+
+def test_a_hosted_call_that_the_token_limit_cut_does_not_take_the_answer_with_it() -> None:
+    hosted = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+    cut = {"type": "input_json_delta", "partial_json": '{"query": "a'}
+    message, finished = read(START, *text("Searching"), *block(hosted, cut, index=1), *ended("max_tokens"))
+    assert finished.finish_reason is FinishReason.MAX_OUTPUT_TOKENS
+    assert sent_back(message) == [{"type": "text", "text": "Searching"}, hosted]
+
+
+NULLS: dict[str, tuple[dict[str, Any], ...]] = {
+    "text": ({"type": "text", "text": None, "citations": [None]}, {"type": "text_delta", "text": None}),
+    "thinking": (
+        {"type": "thinking", "thinking": None, "signature": None},
+        {"type": "thinking_delta", "thinking": None},
+        {"type": "signature_delta", "signature": None},
+    ),
+    "huge": ({"type": "tool_use", "id": "t", "name": "add", "input": {}, "caller": {"type": None, "x": 10**400}},),
+    "call": (
+        {"type": "tool_use", "id": None, "name": "add", "input": None, "caller": None, "toolset_name": None},
+        {"type": "input_json_delta", "partial_json": None},
+    ),
+    "hosted": (
+        {"type": "server_tool_use", "id": None, "name": None, "input": {}},
+        {"type": "input_json_delta", "partial_json": None},
+    ),
+    "citation": ({"type": "text", "text": ""}, {"type": "citations_delta", "citation": None}),
+    "unknown": ({"type": "text", "text": ""}, {"type": None}),
+    "no type": ({"type": None},),
+}
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_null_stands_for_what_is_not_said(name: str) -> None:
+    start = {"type": "message_start", "message": {"id": None, "model": None, "content": None, "usage": None}}
+    first, *deltas = NULLS[name]
+    message, finished = read(start, *block(first, *deltas), {"type": None}, *text("fine", 1), *ended())
+    assert message.parts[-1].content == Text("fine")
+    assert finished.finish_reason is FinishReason.STOP
+    whole, _ = read_whole(first, {"type": "text", "text": "fine"}, id=None, model=None, stop_reason=None)
+    assert whole == message
+    if name == "call":
+        assert message.parts[0].content == ToolCall("call_0", "add", "{}")
+
+
+HALF = "\ud83d"  # of an emoji
+
+
+def test_half_a_character_does_not_break_an_answer() -> None:
+    hosted = {"type": "web_search_tool_result", "tool_use_id": "s", "content": HALF}
+    arguments = {"type": "input_json_delta", "partial_json": json.dumps({"a": HALF})}
+    call_start = {"type": "tool_use", "id": "t", "name": "add", "input": {}}
+    beside = {"type": "ping", "half": HALF, "huge": 10**400}
+    message, _ = read(
+        START, beside, *text(f"a{HALF}"), *block(call_start, arguments, index=1), *block(hosted, index=2), *ended()
+    )
+    said = [
+        {"type": "text", "text": "a\ufffd"},
+        {**call_start, "input": {"a": "\ufffd"}},
+        {**hosted, "content": "\ufffd"},
+    ]
+    assert sent_back(message) == said
+    whole, _ = read_whole({"type": "text", "text": f"a{HALF}"}, {**call_start, "input": {"a": HALF}}, hosted)
+    assert sent_back(whole) == said
+
+
+def test_half_a_character_in_an_error_hides_nothing() -> None:
+    with pytest.raises(ProviderError) as caught:
+        read(START, {"type": "error", "error": {"type": "overloaded_error", "message": HALF}})
+    assert caught.value.error_class is ErrorClass.OVERLOADED
+
+
+@pytest.mark.parametrize("data", ['{"type": "ping", "x": "\\ud83d}', '{"type": 7, "x": "\\ud83d"}'])
+def test_what_is_wrong_beside_half_a_character_stays_wrong(data: str) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        read(START, data)
