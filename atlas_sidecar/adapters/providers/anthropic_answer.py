@@ -38,6 +38,7 @@ from atlas_sidecar.core.types import (
 )
 
 _FINISH: Final = {
+    "compaction": FinishReason.PAUSE,
     "end_turn": FinishReason.STOP,
     "max_tokens": FinishReason.MAX_OUTPUT_TOKENS,
     "model_context_window_exceeded": FinishReason.MAX_CONTEXT,
@@ -61,6 +62,7 @@ class _Usage(msgspec.Struct):
     output_tokens_details: _Details | None = None
     service_tier: Any = None
     server_tool_use: Any = None
+    iterations: Any = None
 
 
 class _Delta(msgspec.Struct):
@@ -71,6 +73,8 @@ class _Delta(msgspec.Struct):
     signature: str | None = None
     data: str | None = None
     citation: msgspec.Raw = msgspec.Raw()
+    content: msgspec.Raw = msgspec.Raw()
+    encrypted_content: msgspec.Raw = msgspec.Raw()
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: Any = None
@@ -88,6 +92,8 @@ class _Message(msgspec.Struct):
     stop_details: Any = None
     container: Any = None
     context_management: Any = None
+    diagnostics: Any = None
+    input_transformations: Any = None
 
 
 class _Event(msgspec.Struct):
@@ -98,6 +104,7 @@ class _Event(msgspec.Struct):
     message: _Message | None = None
     usage: _Usage | None = None
     context_management: Any = None
+    input_transformations: Any = None
 
 
 class _Block(msgspec.Struct):
@@ -122,6 +129,7 @@ class _Open(msgspec.Struct):
     part: int = -1
     fragments: list[str] = []
     citations: list[msgspec.Raw] = []
+    fields: dict[str, msgspec.Raw] = {}  # what replaces those of the first form
 
 
 _EVENT: Final = msgspec.json.Decoder(_Event)
@@ -216,6 +224,9 @@ class AnthropicDecoder:
             open_block.fragments.append(delta.partial_json or "")
         elif delta.type == "citations_delta":
             open_block.citations.append(delta.citation.copy())
+        elif delta.type == "compaction_delta":
+            told = {"content": delta.content, "encrypted_content": delta.encrypted_content}
+            open_block.fields.update((name, raw.copy()) for name, raw in told.items() if bytes(raw))
 
     def _signature(self, open_block: _Open, signature: str, out: list[ProviderEvent]) -> None:
         if not signature:
@@ -268,13 +279,14 @@ class AnthropicDecoder:
         usage = message.usage or _Usage()
         self._note(id=message.id, model=message.model, container=message.container, service_tier=usage.service_tier)
         self._note(stop_sequence=message.stop_sequence, stop_details=message.stop_details)
-        self._note(context_management=message.context_management)
+        self._note(context_management=message.context_management, diagnostics=message.diagnostics)
+        self._note(input_transformations=message.input_transformations)
 
     def _message_delta(self, event: _Event) -> None:
         delta = event.delta or _Delta()
         self._stop_reason = delta.stop_reason or self._stop_reason
         self._note(stop_sequence=delta.stop_sequence, stop_details=delta.stop_details, container=delta.container)
-        self._note(context_management=event.context_management)
+        self._note(context_management=event.context_management, input_transformations=event.input_transformations)
         self._count(event.usage, whole=True)
 
     def _note(self, **said: Any) -> None:
@@ -284,7 +296,7 @@ class AnthropicDecoder:
         """Take a usage report over; `whole`: its output count is final."""
         if usage is None:
             return
-        self._note(server_tool_use=usage.server_tool_use)
+        self._note(server_tool_use=usage.server_tool_use, iterations=usage.iterations)
         old = self._usage
         output, thinking = old.output_tokens, old.reasoning_tokens
         if whole and usage.output_tokens is not None:
@@ -312,7 +324,7 @@ class AnthropicDecoder:
 
 def _completed(open_block: _Open) -> str:
     """Return an opaque block as JSON: its first form, with what was streamed after it in place of its own."""
-    fields: dict[str, msgspec.Raw] = {}
+    fields = dict(open_block.fields)
     streamed = "".join(open_block.fragments)
     if is_json(streamed):  # a call that the token limit cut is no JSON
         fields["input"] = msgspec.Raw(streamed.encode())

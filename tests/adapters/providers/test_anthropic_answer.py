@@ -183,3 +183,28 @@ def test_half_a_character_in_an_error_hides_nothing() -> None:
 def test_what_is_wrong_beside_half_a_character_stays_wrong(data: str) -> None:
     with pytest.raises(msgspec.DecodeError):
         read(START, data)
+
+
+def test_a_compaction_is_kept_whole_and_pauses_the_turn() -> None:
+    first = {"type": "compaction", "content": None, "signature": "s"}
+    delta = {"type": "compaction_delta", "content": "what was said", "encrypted_content": "E"}
+    iterations = [{"type": "compaction", "input_tokens": 9, "output_tokens": 3}]
+    counted = {"type": "message_delta", "delta": {}, "usage": {"iterations": iterations}}
+    message, finished = read(START, *block(first, delta), counted, *ended("compaction"))
+    assert sent_back(message) == [{**first, "content": "what was said", "encrypted_content": "E"}]
+    assert (finished.finish_reason, finished.raw_finish_reason) == (FinishReason.PAUSE, "compaction")
+    assert finished.metadata["iterations"] == iterations
+
+
+def test_what_the_api_says_of_the_request_is_in_the_metadata() -> None:
+    noted = {
+        "diagnostics": {"cache_miss_reason": {"type": "system_changed"}},
+        "input_transformations": [{"type": "thinking_dropped"}],
+    }
+    start = {"type": "message_start", "message": {"id": "msg_1", "usage": {}, **noted}}
+    _, streamed = read(start, *text("a"), *ended())
+    _, whole = read_whole({"type": "text", "text": "a"}, **noted)
+    for finished in (streamed, whole):
+        assert {key: finished.metadata[key] for key in noted} == noted
+    later = {"type": "message_delta", "delta": {}, "usage": {}, "input_transformations": [{"type": "other"}]}
+    assert read(start, *text("a"), later, *ended())[1].metadata["input_transformations"] == [{"type": "other"}]
