@@ -39,13 +39,14 @@ _MODEL_TEXT: Final = (
     r"this model (?:does not|doesn't|cannot)|(?:for|by|on|with) this model|does not support|(?:is|are) not supported"
     r"|> \d+, which is the maximum"
 )
-# Limits of files, schemas and names that are Claude's own, and thinking that another conversation or account signed.
+# Limits of files, schemas and names that are Claude's own, thinking that another conversation or account signed, and
+# hosted calls (srvtoolu_...) without their results: no other model is sent them.
 _CLAUDES_OWN_TEXT: Final = (
     r"image exceeds \d+ \w+ maximum|maximum of \d+ PDF pages|could not process (?:image|pdf|document)"
     r"|unable to download|media_type: input should be"
     r"|grammar is too large|schema is too complex|tool names must be unique"
     r"|\btool(?:s|_use|_result)\..{0,200}string should match pattern"
-    r"|invalid `?signature`? in `?thinking`?|bound to a different (?:conversation|model|account)"
+    r"|invalid `?signature`? in `?thinking`?|bound to a different (?:conversation|model|account)|\bsrvtoolu_"
 )
 
 

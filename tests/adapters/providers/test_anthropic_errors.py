@@ -38,6 +38,7 @@ def refused_by_bedrock(message: str, status: int = 400, named: str = "Validation
         "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'",
         "messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'",
         "messages.1.content.0: Invalid `signature` in `thinking` block",
+        "messages.3.content.0: unexpected `tool_use_id` found in `web_search_tool_result` blocks: srvtoolu_01Wr57BkH7",
         "messages.1.content.0: Invalid `signature` in `thinking` block. It is bound to a different conversation.",
     ],
 )
