@@ -22,6 +22,7 @@ from atlas_sidecar.adapters.providers.anthropic_tools import tool_fields
 from atlas_sidecar.adapters.providers.wire.blobs import base64_of, document_text, unsendable
 from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.core.demands import PDF, plain_mime_type
+from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import (
     Blob,
@@ -65,6 +66,8 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
         body["system"] = system
     body["messages"] = _turns(request.messages, takes_later_system(model, kind))
     begun = call.prefill.rstrip() if call.model.prefill else ""  # the API refuses white space at its end
+    if not body["messages"]:
+        raise _nothing_to_say()
     if begun:
         _prefill(body["messages"], begun)
     body.update(tool_fields(request, call.options))
@@ -81,6 +84,17 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
     headers: dict[str, str] = {}
     set_version(body, headers, model, kind)
     return Body(body, headers, tuple(left_out))
+
+
+def _nothing_to_say() -> ProviderError:
+    refused = ProviderError(
+        ErrorClass.MODEL_UNAVAILABLE,
+        "anthropic: the conversation holds nothing that Claude takes as a message",
+        code="no_messages",
+        breaks_model=False,
+    )
+    refused.sent = False
+    return refused
 
 
 def _system(request: GenerateRequest) -> list[dict[str, Any]]:
@@ -200,6 +214,8 @@ def _tool_result(result: ToolResult, calls: Calls) -> dict[str, Any]:
         elif isinstance(part.content, Blob):
             content.append(_blob(part.content))
     block = calls.result(result.call_id, content)
+    if any(part.cache_breakpoint for part in result.parts):
+        block["cache_control"] = _EPHEMERAL  # the block's own, which holds all that is within
     if result.is_error:
         block["is_error"] = True
     return block

@@ -263,6 +263,27 @@ def test_cache_breakpoints_stay_where_they_are() -> None:
     assert ["cache_control" in block for block in body["messages"][0]["content"]] == [False, True]
 
 
+def test_a_breakpoint_within_a_tools_result_is_the_results() -> None:
+    marked = Part(Text("doc"), cache_breakpoint=True)
+    asked = says(ASSISTANT, ToolCall("t", "add", "{}"), ToolCall("u", "add", "{}"))
+    answered = says(TOOL, ToolResult("t", "add", (marked,)), ToolResult("u", "add", (Part(Text("x")),)))
+    results = sent(asked, answered, tools=(ADD,)).body["messages"][1]["content"]
+    assert [result.get("cache_control") for result in results] == [{"type": "ephemeral"}, None]
+    assert results[0]["content"] == [{"type": "text", "text": "doc"}]
+
+
+@pytest.mark.parametrize(
+    "message", [says(USER, Opaque("google", "x", "{}")), says(USER, Text(" ")), says(SYSTEM, Text("be brief"))]
+)
+def test_a_conversation_without_anything_for_claude_is_refused_before_the_call_for_this_model_only(
+    message: Message,
+) -> None:
+    with pytest.raises(ProviderError) as caught:
+        sent(message)
+    assert (caught.value.error_class, caught.value.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
+    assert not caught.value.sent
+
+
 def test_the_last_four_breakpoints_are_kept_because_the_api_refuses_more() -> None:
     marked = [says(USER, Part(Text(str(i)), cache_breakpoint=True)) for i in range(6)]
     made = sent(says(SYSTEM, Part(Text("long"), cache_breakpoint=True)), *marked)
