@@ -53,7 +53,8 @@ class ProviderReport:
     """What is known of a provider, for people. `error_rate` 0..1, decayed; times are Unix seconds, None = not set.
 
     `limited_until_unix_s`: when the provider, or where all its models are limited the first of them, may be asked.
-    `last_checked_unix_s`: when it was last heard of, by a probe or by an attempt.
+    `last_checked_unix_s`: when it was last heard of, by a probe or by an attempt. `has_credentials`: whether it is
+    configured and has a key; the catalog names providers that are not.
     """
 
     provider: str
@@ -70,6 +71,7 @@ class ProviderReport:
     in_flight: int
     concurrency_limit: int | None
     retry_tokens: int
+    has_credentials: bool
 
 
 class Times:
@@ -131,6 +133,7 @@ def provider_report(
         in_flight=state.in_flight,
         concurrency_limit=state.concurrency_limit,
         retry_tokens=provider.quota.tokens,
+        has_credentials=state.has_credentials,
     )
 
 

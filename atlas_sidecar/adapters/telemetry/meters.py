@@ -47,6 +47,8 @@ class ProviderHealth(Protocol):
     def circuit(self) -> Circuit: ...  # noqa: D102 - a field
     @property
     def in_flight(self) -> int: ...  # noqa: D102 - a field
+    @property
+    def has_credentials(self) -> bool: ...  # noqa: D102 - a field
 
 
 class ModelHealth(Protocol):
@@ -190,14 +192,23 @@ class Meters:
         ]  # fmt: skip
 
     def _circuits(self) -> Iterable[Reading]:
-        if self._health is None:
-            return
-        providers, models = self._health()
+        providers, models = self._askable()
         yield from (((one.provider, ""), _CIRCUITS[one.circuit]) for one in providers)
         yield from (((one.ref.provider, one.ref.id), _CIRCUITS[one.circuit]) for one in models)
 
     def _in_flight(self) -> Iterable[Reading]:
-        return [((one.provider,), one.in_flight) for one in self._health()[0]] if self._health is not None else []
+        return [((one.provider,), one.in_flight) for one in self._askable()[0]]
+
+    def _askable(self) -> tuple[Sequence[ProviderHealth], Sequence[ModelHealth]]:
+        """Return what can be asked: what the catalog names beside it never fails, and would hide that all else does."""
+        if self._health is None:
+            return (), ()
+        providers, models = self._health()
+        able = {one.provider for one in providers if one.has_credentials}
+        return (
+            [one for one in providers if one.provider in able],
+            [one for one in models if one.ref.provider in able],
+        )
 
     def _limit(self) -> Iterable[Reading]:
         return self._money(lambda report: report.state.limit_nano_usd)
