@@ -119,7 +119,7 @@ def _otlp(text: str, meters: Meters, resource: Resource) -> tuple[BoundedProcess
     losses = otlp.Losses(meters, endpoint.host)
     try:
         counted = otlp.CountedExporter(otlp.span_exporter(endpoint), losses)
-        sender = otlp.MetricsSender(otlp.metric_exporter(endpoint), meters, resource, losses)
+        sender = otlp.MetricsSender(otlp.metric_exporter(endpoint), meters, resource, losses, counted)
     except ImportError as missing:
         raise ValueError("OTLP over HTTP is not installed: pip install 'atlas-sidecar[otlp-http]'") from missing
     return otlp.BoundedProcessor(counted, losses), sender

@@ -39,7 +39,8 @@ SEND_EVERY_S: Final = 2.0
 EXPORT_TIMEOUT_S: Final = 5
 METRICS_EVERY_S: Final = 30.0
 GIVE_UP_S: Final = 1.0
-GIVE_UP_AFTER: Final = 3  # metrics that an endpoint refused in a row, while it takes the spans
+BACK_OFF: Final = (1, 2, 4)  # times METRICS_EVERY_S, by how many sends failed in a row
+GIVE_UP_AFTER: Final = 3  # metrics that an endpoint refused in a row, while it took spans
 LOG_EVERY_S: Final = 60.0
 
 _log: Final = logging.getLogger("atlas_sidecar.telemetry")
@@ -136,14 +137,22 @@ class BoundedProcessor(BatchSpanProcessor):
 
 
 class MetricsSender:
-    """Sends the metrics every METRICS_EVERY_S seconds, and once at the end."""
+    """Sends the metrics every METRICS_EVERY_S seconds, and once at the end.
 
-    def __init__(self, exporter: sdk.MetricExporter, meters: Meters, resource: Resource, losses: Losses) -> None:
+    An endpoint that takes spans and no metrics is left alone; one that takes neither is down, and may come back.
+    """
+
+    def __init__(
+        self, exporter: sdk.MetricExporter, meters: Meters, resource: Resource, losses: Losses, spans: CountedExporter
+    ) -> None:
         self._exporter = exporter
         self._meters = meters
         self._resource = resource
         self._losses = losses
+        self._spans = spans
+        self._failed = 0
         self._refused = 0
+        self._spans_before = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -152,7 +161,7 @@ class MetricsSender:
 
     async def _run(self) -> None:
         while self._refused < GIVE_UP_AFTER:
-            await asyncio.sleep(METRICS_EVERY_S)
+            await asyncio.sleep(METRICS_EVERY_S * BACK_OFF[min(self._failed, len(BACK_OFF) - 1)])
             await self.send()
         _log.warning("telemetry: the OTLP endpoint takes no metrics; they are no longer sent there")
 
@@ -161,21 +170,24 @@ class MetricsSender:
         data = metrics_data(self._meters.collect(), self._resource, self._meters.started_unix_s, time.time())
         result = await asyncio.to_thread(self._exporter.export, data, EXPORT_TIMEOUT_S * 1000)
         delivered = result is sdk.MetricExportResult.SUCCESS
-        self._refused = 0 if delivered else self._refused + 1
-        if not delivered:
-            self._losses.add("metrics", 1)
-        return delivered
+        spans_before, self._spans_before = self._spans_before, self._spans.delivered
+        if delivered:
+            self._failed = self._refused = 0
+            return True
+        self._losses.add("metrics", 1)
+        self._failed += 1
+        self._refused += self._spans.delivered > spans_before
+        return False
 
     async def close(self, timeout_s: float) -> None:
         """Send once more, for at most this long."""
         if self._task is not None:
             self._task.cancel()
-        if self._refused == 0:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self.send()
-            except TimeoutError:
-                self._losses.add("metrics", 1)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.send()
+        except TimeoutError:
+            self._losses.add("metrics", 1)
         self._exporter.shutdown()
 
 

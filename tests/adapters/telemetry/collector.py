@@ -57,13 +57,13 @@ class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
 
 
 @asynccontextmanager
-async def grpc_collector(*, metrics: bool = True) -> AsyncIterator[Collector]:
+async def grpc_collector(*, metrics: bool = True, port: int = 0) -> AsyncIterator[Collector]:
     """Listen for OTLP over gRPC."""
     collector, server = Collector(), grpc.aio.server()
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(collector), server)  # type: ignore[no-untyped-call]  # generated
     if metrics:
         metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(collector), server)  # type: ignore[no-untyped-call]  # generated
-    collector.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    collector.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
     await server.start()
     try:
         yield collector

@@ -105,16 +105,53 @@ async def test_an_endpoint_that_takes_no_metrics_is_left_alone_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(otlp, "METRICS_EVERY_S", 0.01)
+    monkeypatch.setattr(otlp, "SEND_EVERY_S", 0.01)
     async with grpc_collector(metrics=False) as collector:
         settings = TelemetrySettings(f"http://{collector.address}")
         rig, _, telemetry = await traced_rig(tmp_path, {"a": []}, settings=settings)
         await telemetry.start()
-        await rig.generate(ask())
+        calls = 0
         async with asyncio.timeout(10):
-            while "takes no metrics" not in caplog.text:  # noqa: ASYNC110 - the log has no event to wait for
+            while "takes no metrics" not in caplog.text:
+                await rig.generate(ask())
+                calls += 1
                 await asyncio.sleep(0.01)
         await telemetry.close()
-        assert len(collector.spans) == 4
+        assert len(collector.spans) == 4 * calls
+
+
+async def test_metrics_arrive_again_when_the_collector_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otlp, "METRICS_EVERY_S", 0.01)
+    monkeypatch.setattr(otlp, "EXPORT_TIMEOUT_S", 0.5)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # taken, and not listening
+        port = nobody.getsockname()[1]
+        telemetry = build_telemetry(TelemetrySettings(f"http://127.0.0.1:{port}"), SystemClock())
+        await telemetry.start()
+        async with asyncio.timeout(10):
+            while telemetry.meters._lost["metrics"] <= otlp.GIVE_UP_AFTER:  # noqa: ASYNC110 - a counter has no event
+                await asyncio.sleep(0.01)
+    async with grpc_collector(port=port) as collector:
+        async with asyncio.timeout(20):
+            while not collector.metrics:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        await telemetry.close()
+
+
+async def test_the_end_is_told_also_to_a_collector_that_was_away_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        monkeypatch.setattr(otlp, "EXPORT_TIMEOUT_S", 0.5)
+        telemetry = build_telemetry(TelemetrySettings(f"http://127.0.0.1:{port}"), SystemClock())
+        sender = telemetry._exporters.metrics
+        assert sender is not None
+        assert await sender.send() is False
+        monkeypatch.undo()
+    async with grpc_collector(port=port) as collector:
+        await asyncio.sleep(1.5)  # the channel's own wait before it connects anew
+        await telemetry.close()
+        assert collector.metrics
 
 
 @pytest.mark.parametrize(
