@@ -79,11 +79,11 @@ class RecordedAttempt:
 class RecordedHop:
     """One model asked, its retries included; implements ports.HopTrace."""
 
-    __slots__ = ("_call", "_first_content_s", "_start_ns", "error_label", "model", "peer", "span")
+    __slots__ = ("_call", "_start_ns", "error_label", "first_content_s", "model", "peer", "span")
 
     def __init__(self, call: Call, index: int, model: Model, reason: str, address: tuple[str, int]) -> None:
         self._call = call
-        self._first_content_s: float | None = None
+        self.first_content_s: float | None = None
         self._start_ns = call.now_ns()
         self.model = model
         self.error_label = ""
@@ -126,7 +126,7 @@ class RecordedHop:
 
     def first_content(self, seconds: float) -> None:
         """Record the time from the hop's start to its first content."""
-        self._first_content_s = seconds
+        self.first_content_s = seconds
         if self.span is not None:
             self.span.attributes[s.FIRST_CHUNK] = round(seconds, 6)
 
@@ -136,7 +136,7 @@ class RecordedHop:
         error_class = outcome.error_class
         self.error_label = error_class.label if error_class is not None else ""
         elapsed_s = (end_ns - self._start_ns) / 1e9
-        call.meters.hop_ended(self.model, self.error_label, elapsed_s, self._first_content_s, outcome)
+        call.meters.hop_ended(self.model, self.error_label, elapsed_s, self.first_content_s, outcome)
         span = self.span
         if span is None or call.spans is None:
             return

@@ -73,6 +73,7 @@ class RecordedRequest:
         self._start_ns = call.now_ns()
         self._role = s.OTHER  # until selection has named a configured one: a caller's text is no label
         self._hop: RecordedHop | None = None
+        self._said: RecordedHop | None = None  # the last that gave content: what a continuation carries on
         self._skips: set[tuple[str, str]] = set()
 
     @property
@@ -99,8 +100,10 @@ class RecordedRequest:
         earlier, hop = self._hop, RecordedHop(self._call, index, model, reason, address)
         if earlier is not None:
             self._call.meters.moved_on(earlier.model.ref.id, model.ref.id, earlier.error_label)
-            if reason == "continuation" and earlier.span is not None:
-                hop.continues(earlier.span.context)
+            if earlier.first_content_s is not None:
+                self._said = earlier
+            if reason == "continuation" and self._said is not None and self._said.span is not None:
+                hop.continues(self._said.span.context)
         self._hop = hop
         return hop
 

@@ -187,6 +187,19 @@ async def test_a_continuation_links_to_the_hop_whose_answer_it_carries_on(tmp_pa
     assert attributes(second)["atlas.continues.span_id"] == f"{first.context.span_id:016x}"
 
 
+async def test_a_continuation_links_past_a_hop_that_gave_no_content(tmp_path: Path) -> None:
+    models = [model(name, name, 9.0, prefill=True) for name in "abc"]
+    rig, keeper, _ = await traced_rig(tmp_path, {"a": BROKEN, "b": [{"status": 503}], "c": []}, models=models)
+    await rig.generate(ask(policy=StreamPolicy.CONTINUE))
+    first = keeper.named("chat a").context
+    assert first is not None
+    for later in ("chat b", "chat c"):
+        span = keeper.named(later)
+        assert attributes(span)["atlas.hop.reason"] == "continuation"
+        assert [link.context.span_id for link in span.links] == [first.span_id]
+        assert attributes(span)["atlas.continues.span_id"] == f"{first.span_id:016x}"
+
+
 async def test_a_denied_budget_names_each_model_once_and_is_no_server_error(tmp_path: Path) -> None:
     rig, keeper, _ = await traced_rig(tmp_path, {"a": [], "b": []}, daily_limit_nano_usd=1_000)
     await rig.generate(ask())
