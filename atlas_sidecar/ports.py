@@ -134,6 +134,10 @@ class HopTrace(Protocol):
         """Record a wait that just ended ("backoff", "retry_after") as a span of its own."""
         ...
 
+    def restarted(self) -> None:
+        """Record that a continuation's model refused to carry the text on, and begins anew."""
+        ...
+
     def first_content(self, seconds: float) -> None:
         """Record the time from the hop's start to its first content."""
         ...

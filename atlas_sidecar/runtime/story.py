@@ -68,6 +68,7 @@ class Story:
         if self.hop is not None:
             if step.reason == "restart":  # it refused to carry the text on
                 self.hop.reason = step.reason
+                self.hop.trace.restarted()
             return self.hop
         model = step.target.model
         reason = "fallback" if step.reason == "retry" else step.reason

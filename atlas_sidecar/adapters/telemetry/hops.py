@@ -115,6 +115,13 @@ class RecordedHop:
             self.span.links = (Link(earlier),)
             self.span.attributes[s.CONTINUES] = f"{earlier.span_id:016x}"
 
+    def restarted(self) -> None:
+        """Take the continuation back: what follows is an answer of its own."""
+        if self.span is not None:
+            self.span.links = ()
+            self.span.attributes.pop(s.CONTINUES, None)
+            self.span.attributes[s.HOP_REASON] = "restart"
+
     def start_attempt(self, number: int, attempt_id: str) -> RecordedAttempt:
         """Open the span of one request; number counts from 1."""
         return RecordedAttempt(self._call, self, number, attempt_id)

@@ -23,6 +23,9 @@ class _Hop:
     def waited(self, start_unix_s: float, seconds: float, why: str) -> None:
         pass
 
+    def restarted(self) -> None:
+        pass
+
     def first_content(self, seconds: float) -> None:
         pass
 

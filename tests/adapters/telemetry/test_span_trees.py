@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from atlas_sidecar.core.errors import AtlasError, ErrorClass, ProviderError
-from atlas_sidecar.core.types import Limits, Requirements, StreamPolicy, Usage
+from atlas_sidecar.core.types import Limits, Requirements, StreamPolicy, TextDelta, Usage
 from atlas_sidecar.runtime.router import CallContext
 from tests.adapters.telemetry.trees import Keeper, attributes, traced_rig
 from tests.runtime.rig import ask, model
+from tests.runtime.test_chain_content import HEAD, Script, done
 
 BROKEN = [{"cut_after": 3}]
 
@@ -198,6 +199,21 @@ async def test_a_continuation_links_past_a_hop_that_gave_no_content(tmp_path: Pa
         assert attributes(span)["atlas.hop.reason"] == "continuation"
         assert [link.context.span_id for link in span.links] == [first.span_id]
         assert attributes(span)["atlas.continues.span_id"] == f"{first.span_id:016x}"
+
+
+async def test_a_model_that_refuses_to_carry_on_and_begins_anew_is_a_restart_without_a_link(tmp_path: Path) -> None:
+    refusal = ProviderError(ErrorClass.INVALID_REQUEST, "no prefill", http_status=400, breaks_model=False)
+    second = Script([refusal], [HEAD, TextDelta(0, "whole"), done()])
+    models = [model("a", "a", 9.0), model("b", "b", 8.0, prefill=True)]
+    rig, keeper, _ = await traced_rig(tmp_path, {"a": BROKEN, "b": []}, models=models)
+    assert isinstance(rig.engine.providers, dict)
+    rig.engine.providers["b"] = second
+    await rig.generate(ask(policy=StreamPolicy.CONTINUE))
+    assert [call.prefill != "" for call in second.calls] == [True, False]
+    hop = keeper.named("chat b")
+    assert attributes(hop)["atlas.hop.reason"] == "restart"
+    assert "atlas.continues.span_id" not in attributes(hop)
+    assert not hop.links
 
 
 async def test_a_denied_budget_names_each_model_once_and_is_no_server_error(tmp_path: Path) -> None:
