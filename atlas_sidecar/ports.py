@@ -131,7 +131,7 @@ class HopTrace(Protocol):
         ...
 
     def waited(self, start_unix_s: float, seconds: float, why: str) -> None:
-        """Record a wait that just ended ("backoff", "retry_after") as a span of its own."""
+        """Record a wait that just ended ("backoff", "retry_after", "budget") as a span of its own."""
         ...
 
     def restarted(self) -> None:
@@ -199,11 +199,15 @@ class RequestTrace(Protocol):
         ...
 
     def waited(self, start_unix_s: float, seconds: float, why: str) -> None:
-        """Record a wait between two hops, that just ended ("retry_after", "backoff")."""
+        """Record a wait between two hops, that just ended ("retry_after", "backoff", "budget")."""
         ...
 
     def skipped(self, model: ModelRef, rejection: Rejection | None, detail: str) -> None:
         """Record that a model was passed over without being asked."""
+        ...
+
+    def repeat_refused(self, model: ModelRef) -> None:
+        """Record that its provider's retry quota did not allow to ask a model again."""
         ...
 
     def end(self, outcome: RequestOutcome) -> None:

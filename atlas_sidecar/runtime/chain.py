@@ -43,7 +43,7 @@ from atlas_sidecar.core.types import (
     Target,
     Usage,
 )
-from atlas_sidecar.ports import Clock
+from atlas_sidecar.ports import Clock, HopTrace, RequestTrace
 from atlas_sidecar.runtime.answer import Answer
 from atlas_sidecar.runtime.attempt import AttemptBounds, AttemptRun, AttemptTools, blank_attempt
 from atlas_sidecar.runtime.budget import Budget
@@ -52,6 +52,8 @@ from atlas_sidecar.runtime.health import Health
 from atlas_sidecar.runtime.learning import Learning
 from atlas_sidecar.runtime.snapshots import Snapshots
 from atlas_sidecar.runtime.story import Call, Hop, Story
+
+WORTH_SHOWING_S = 0.005  # of a wait for the budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +152,24 @@ class Chain:
         self._retry_after = before[-1].error_class
         if self._tools.health.may_retry(model.provider, before[-1].error_class):
             return True
+        self._call.trace.repeat_refused(model)
         self._history += (RetryRefused(step.target),)
         return False
 
     async def _wait(self, step: Wait) -> None:
-        """Let the wait pass, visibly."""
+        """Let the wait pass, visibly, also where the caller does not wait for its end."""
         clock = self._tools.clock
         started_s, started_unix_s = clock.monotonic_s(), clock.unix_s()
-        await clock.sleep(step.seconds)
-        self._waited_s = clock.monotonic_s() - started_s
-        trace = self._story.hop.trace if self._story.hop is not None else self._call.trace
-        trace.waited(started_unix_s, self._waited_s, step.why)
+        try:
+            await clock.sleep(step.seconds)
+        finally:
+            self._waited_s = clock.monotonic_s() - started_s
+            self._trace_of(step.then).waited(started_unix_s, self._waited_s, step.why)
+
+    def _trace_of(self, step: Try) -> HopTrace | RequestTrace:
+        """Return what a wait before this try belongs to: the hop that goes on, or the call."""
+        hop = self._story.hop
+        return hop.trace if hop is not None and hop.index == step.hop else self._call.trace
 
     # ------------------------------------------------------------------------------- asking
 
@@ -175,7 +184,7 @@ class Chain:
         hold = Hold(call.node, attempt_id, amount, model.ref, request.request_id, request.labels, max(longest_s, 0.0))
         try:
             async with asyncio.timeout(max(longest_s, 0.0)):
-                self._held = await self._tools.budget.reserve(hold)
+                self._held = await self._hold(hold, step)
         except TimeoutError:
             message = "the deadline passed while the budget was asked"
             self._skip(step.target, Verdict(Rejection.BUDGET, message, 0.0, Reason.BUDGET_UNAVAILABLE))
@@ -187,6 +196,18 @@ class Chain:
             self._skip(step.target, verdict)
             return False
         return True
+
+    async def _hold(self, hold: Hold, step: Try) -> Reservation:
+        """Reserve; a wait for it (a lease round, a slow disk) is seen, where it was one."""
+        clock, turns = self._tools.clock, list[None]()
+        asyncio.get_running_loop().call_soon(turns.append, None)  # others had their turn: a busy machine is no wait
+        started_s, started_unix_s = clock.monotonic_s(), clock.unix_s()
+        try:
+            return await self._tools.budget.reserve(hold)
+        finally:
+            waited_s = clock.monotonic_s() - started_s
+            if turns and waited_s > WORTH_SHOWING_S:
+                self._trace_of(step).waited(started_unix_s, waited_s, "budget")
 
     async def _try(self, step: Try) -> AsyncGenerator[Batch, None]:
         hop = self._story.enter_hop(step)

@@ -48,6 +48,9 @@ class _Request:
     def skipped(self, model: ModelRef, rejection: Rejection | None, detail: str) -> None:
         pass
 
+    def repeat_refused(self, model: ModelRef) -> None:
+        pass
+
     def end(self, outcome: RequestOutcome) -> None:
         pass
 

@@ -128,6 +128,7 @@ ATTEMPT_PROVIDER_ID: Final = "atlas.attempt.provider_request_id"
 WAIT_REASON: Final = "atlas.wait.reason"
 SKIP_REASON: Final = "atlas.skip.reason"
 SKIP_DETAIL: Final = "atlas.skip.detail"
+RETRY_QUOTA: Final = "retry_quota"  # beside the rejections, a reason for a skip
 
 OK: Final = "ok"
 CANCELLED: Final = "cancelled"

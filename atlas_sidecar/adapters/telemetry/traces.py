@@ -114,8 +114,14 @@ class RecordedRequest:
 
     def skipped(self, model: ModelRef, rejection: Rejection | None, detail: str) -> None:
         """Record that a model was passed over without being asked; once for each reason."""
+        self._skip(model, rejection.name.lower() if rejection is not None else "unknown", detail)
+
+    def repeat_refused(self, model: ModelRef) -> None:
+        """Record that a model was not asked again; once."""
+        self._skip(model, s.RETRY_QUOTA, "it fails too often to be asked again")
+
+    def _skip(self, model: ModelRef, label: str, detail: str) -> None:
         call = self._call
-        label = rejection.name.lower() if rejection is not None else "unknown"
         if (model.id, label) in self._skips:
             return
         self._skips.add((model.id, label))

@@ -1,5 +1,6 @@
 """The span trees of ten stories, driven through the real router: what a reader of a trace sees, line by line."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,38 @@ import pytest
 
 from atlas_sidecar.core.errors import AtlasError, ErrorClass, ProviderError
 from atlas_sidecar.core.types import Limits, Requirements, StreamPolicy, TextDelta, Usage
+from atlas_sidecar.ports import SpendLog
 from atlas_sidecar.runtime.router import CallContext
 from tests.adapters.telemetry.trees import Keeper, attributes, traced_rig
-from tests.runtime.rig import ask, model
+from tests.runtime.rig import FastClock, ask, model
 from tests.runtime.test_chain_content import HEAD, Script, done
 
 BROKEN = [{"cut_after": 3}]
+
+
+class Patient(FastClock):
+    """Waits as long as it may, and does not hurry."""
+
+    def jitter(self) -> float:
+        return 1.0
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * 100)
+
+
+class SlowDisk:
+    """A spend log whose disk takes 20 ms for each reservation."""
+
+    waits = True
+
+    def __init__(self, log: SpendLog) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def durable(self) -> None:
+        await asyncio.sleep(0.02)
 
 
 def root(keeper: Keeper) -> dict[str, Any]:
@@ -136,6 +163,59 @@ async def test_a_caller_that_cancels_leaves_no_error_but_an_outcome(tmp_path: Pa
     assert (told["rpc.response.status_code"], told["atlas.outcome"]) == ("CANCELLED", "cancelled")
     assert "error.type" not in told
     assert attributes(keeper.named("chat"))["atlas.hop.outcome"] == "cancelled"
+
+
+async def test_a_caller_that_cancels_during_a_backoff_leaves_the_wait_in_the_trace(tmp_path: Path) -> None:
+    rig, keeper, _ = await traced_rig(tmp_path, {"a": [{"status": 500, "times": 9}]}, clock=Patient())
+    call = asyncio.create_task(rig.generate(ask()))
+    async with asyncio.timeout(10):
+        while not keeper.spans[1:]:  # noqa: ASYNC110 - selection and the first attempt; spans have no event
+            await asyncio.sleep(0.01)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert keeper.tree().splitlines()[2:] == [
+        "  CLIENT chat a-name ERROR temporary: the simulated provider answered 500",
+        "    CLIENT attempt 1: 500 ERROR temporary: the simulated provider answered 500",
+        "    INTERNAL backoff Ns",
+    ]
+
+
+async def test_a_wait_for_the_budget_is_seen_where_it_belongs(tmp_path: Path) -> None:
+    rig, keeper, _ = await traced_rig(tmp_path, {"a": [{"status": 500}]})
+    rig.budget._log = SlowDisk(rig.budget._log)
+    await rig.generate(ask())
+    assert keeper.tree() == (
+        "SERVER atlas_api.v1.Router/Generate\n"
+        "  INTERNAL atlas.select\n"
+        "  INTERNAL budget Ns\n"
+        "  CLIENT chat a-name\n"
+        "    CLIENT attempt 1: 500 ERROR temporary: the simulated provider answered 500\n"
+        "    INTERNAL backoff Ns\n"
+        "    INTERNAL budget Ns\n"
+        "    CLIENT attempt 2: 200\n"
+    )
+    waits = [span for span in keeper.spans if span.name.startswith("budget")]
+    assert all(attributes(span)["atlas.wait.reason"] == "budget" for span in waits)
+    assert all((span.end_time or 0) - (span.start_time or 0) >= 20_000_000 for span in waits)
+
+
+async def test_a_repeat_that_the_retry_quota_forbids_is_named_as_skipped(tmp_path: Path) -> None:
+    rig, keeper, telemetry = await traced_rig(tmp_path, {"a": [{"status": 500}], "b": []})
+    while rig.health.may_retry("a", ErrorClass.TEMPORARY):
+        pass
+    await rig.generate(ask())
+    assert keeper.tree() == (
+        "SERVER atlas_api.v1.Router/Generate\n"
+        "  INTERNAL atlas.select\n"
+        "  CLIENT chat a-name ERROR temporary: the simulated provider answered 500\n"
+        "    CLIENT attempt 1: 500 ERROR temporary: the simulated provider answered 500\n"
+        "  INTERNAL skip a-name: retry_quota\n"
+        "  CLIENT chat b-name\n"
+        "    CLIENT attempt 1: 200\n"
+    )
+    (skips,) = [one for one in telemetry.meters.collect() if one.description.name == "atlas.hop.skips"]
+    assert skips.readings == [(("retry_quota",), 1)]  # type: ignore[union-attr]  # it is a counter
 
 
 async def test_a_deadline_is_an_error_on_root_hop_and_attempt(tmp_path: Path) -> None:
