@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas_sidecar.adapters.telemetry import semconv as s
-from atlas_sidecar.adapters.telemetry.content import answer_attributes, prompt_attributes
+from atlas_sidecar.adapters.telemetry.content import content_attributes
 from atlas_sidecar.adapters.telemetry.spans import Link, OpenSpan, SpanKind, Value, traceparent
 from atlas_sidecar.adapters.telemetry.story import hop_attributes
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
@@ -154,9 +154,8 @@ class RecordedHop:
             attributes[s.ERROR_TYPE] = self.error_label
             span.failed(outcome.message)
         if call.captured is not None:
-            attributes.update(prompt_attributes(call.captured))
-            if outcome.answer is not None:
-                attributes.update(answer_attributes(outcome.answer(), outcome.finish_reason))
+            answer = outcome.answer() if outcome.answer is not None else None
+            attributes.update(content_attributes(call.captured, answer, outcome.finish_reason))
         call.spans.end(span, end_ns)
 
 

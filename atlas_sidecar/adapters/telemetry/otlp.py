@@ -14,7 +14,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 MAX_WAITING: Final = 4096  # spans
 BATCH: Final = 512
+MAX_MESSAGE_BYTES: Final = 3 * 1024 * 1024  # a collector takes 4 MiB, unless it is told otherwise
+SPAN_BYTES: Final = 2048  # a span's ids, times, name, status and trace state, at most
+ATTRIBUTE_BYTES: Final = 80  # an attribute's name and lengths, at most
 SEND_EVERY_S: Final = 2.0
 EXPORT_TIMEOUT_S: Final = 5
 METRICS_EVERY_S: Final = 30.0
@@ -76,21 +79,46 @@ class CountedExporter(SpanExporter):
         self.delivered = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch, in the processor's thread."""
-        result = SpanExportResult.FAILURE
+        """Send a batch, in the processor's thread; in several messages where one would be too large to be taken."""
+        delivered = 0
         try:
-            result = self._exporter.export(spans)
+            for portion in portions(spans):
+                if self._exporter.export(portion) is SpanExportResult.SUCCESS:
+                    delivered += len(portion)
         finally:
             self.done += len(spans)
-            if result is SpanExportResult.SUCCESS:
-                self.delivered += len(spans)
-            else:
-                self._losses.add("spans", len(spans))
-        return result
+            self.delivered += delivered
+            if lost := len(spans) - delivered:
+                self._losses.add("spans", lost)
+        return SpanExportResult.FAILURE if lost else SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
         """Let go of the connection; a batch on its way is given up."""
         self._exporter.shutdown()
+
+
+def portions(spans: Sequence[ReadableSpan]) -> Iterator[Sequence[ReadableSpan]]:
+    """Yield the spans in runs that stay below MAX_MESSAGE_BYTES each, a larger one alone."""
+    begun, size = 0, 0
+    for number, span in enumerate(spans):
+        more = _size(span)
+        if size + more > MAX_MESSAGE_BYTES and number > begun:
+            yield spans[begun:number]
+            begun, size = number, 0
+        size += more
+    yield spans[begun:]
+
+
+def _size(span: ReadableSpan) -> int:
+    """Return what a span takes at most when it is encoded, bytes. Only texts vary much."""
+    attributes = span.attributes or {}
+    size = SPAN_BYTES + ATTRIBUTE_BYTES * len(attributes)
+    for value in attributes.values():
+        if type(value) is str:
+            size += len(value) if value.isascii() else len(value.encode())
+        elif isinstance(value, tuple | list):
+            size += ATTRIBUTE_BYTES * len(value) + 4 * sum(map(len, value))
+    return size
 
 
 class BoundedProcessor(BatchSpanProcessor):

@@ -3,7 +3,16 @@
 import json
 from pathlib import Path
 
-from atlas_sidecar.adapters.telemetry.content import MAX_MESSAGES, MAX_TEXT, answer_attributes, prompt_attributes
+import pytest
+
+from atlas_sidecar.adapters.telemetry.content import (
+    MAX_BYTES,
+    MAX_TEXT,
+    Room,
+    answer_attributes,
+    content_attributes,
+    prompt_attributes,
+)
 from atlas_sidecar.adapters.telemetry.export import TelemetrySettings
 from atlas_sidecar.core.types import (
     Blob,
@@ -56,12 +65,12 @@ async def test_an_answer_of_tool_calls_is_captured_too(tmp_path: Path) -> None:
 
 
 def test_an_answer_of_text_shows_its_text_and_one_without_its_parts() -> None:
-    told = answer_attributes(message(Role.ASSISTANT, Reasoning("hm"), Text("a"), Text("b")), "stop")
+    told = answer_attributes(message(Role.ASSISTANT, Reasoning("hm"), Text("a"), Text("b")), "stop", Room())
     assert (told["output.value"], told["output.mime_type"]) == ("ab", "text/plain")
-    told = answer_attributes(message(Role.ASSISTANT, ToolCall("t1", "find", "{}")), "tool_calls")
+    told = answer_attributes(message(Role.ASSISTANT, ToolCall("t1", "find", "{}")), "tool_calls", Room())
     assert json.loads(str(told["output.value"]))[0]["name"] == "find"
     assert told["output.mime_type"] == "application/json"
-    assert answer_attributes(message(Role.ASSISTANT), "stop") == {}
+    assert answer_attributes(message(Role.ASSISTANT), "stop", Room()) == {}
 
 
 async def test_off_is_off(tmp_path: Path) -> None:
@@ -81,7 +90,8 @@ def test_every_kind_of_part_has_a_form_and_bytes_stay_out() -> None:
                 ),
                 message(Role.TOOL, ToolResult("t1", "find", (Part(Text("found")),))),
             )
-        )
+        ),
+        Room(),
     )
     assert json.loads(str(told["gen_ai.system_instructions"])) == [{"type": "text", "content": "be brief"}]
     user, assistant, tool = json.loads(str(told["gen_ai.input.messages"]))
@@ -95,9 +105,39 @@ def test_every_kind_of_part_has_a_form_and_bytes_stay_out() -> None:
 
 def test_what_is_long_is_cut_and_stays_json() -> None:
     many = tuple(message(Role.USER, Text(f"{number} " + "x" * 20_000)) for number in range(200))
-    told = prompt_attributes(ask(messages=many))
+    told = prompt_attributes(ask(messages=many), Room())
     messages = json.loads(str(told["gen_ai.input.messages"]))
-    assert len(messages) == MAX_MESSAGES
-    assert messages[-1]["parts"][0]["content"].startswith("199 ")
+    assert [one["parts"][0]["content"][:4] for one in messages] == [f"{number} " for number in range(194, 200)]
     assert all(len(one["parts"][0]["content"]) == MAX_TEXT for one in messages)
     assert len(str(told["input.value"])) == MAX_TEXT
+
+
+@pytest.mark.parametrize("text", ["x" * 9000, "漢" * 9000, "🙂" * 9000, "\0" * 9000, "short"])
+def test_what_one_hop_carries_is_bounded_and_stays_json(text: str) -> None:
+    system = message(Role.SYSTEM, *[Text(text)] * 30)
+    many = tuple(message(Role.USER, *[Text(text)] * 30) for _ in range(100))
+    answer = message(Role.ASSISTANT, *[Text(text)] * 30, *[ToolCall("t" * 9000, "find", text)] * 30)
+    told = content_attributes(ask(messages=(system, *many)), answer, "stop")
+    assert sum(len(str(value).encode()) for value in told.values()) <= MAX_BYTES
+    for key in ("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions"):
+        assert isinstance(json.loads(str(told[key])), list)
+    assert str(told["output.value"]).startswith(text[:100])
+    assert json.loads(str(told["gen_ai.output.messages"]))[0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("https://b.s3.example.com/x.png?X-Amz-Signature=canary", "https://b.s3.example.com/x.png"),
+        ("https://user:canary@example.com/a@b#canary", "https://example.com/a@b"),
+        ("https://user:canary@example.com?canary", "https://example.com"),
+        ("gs://bucket/object", "gs://bucket/object"),
+        ("file-123", "file-123"),
+        ("DATA:image/png;base64,canary", "data:"),
+    ],
+)
+def test_of_a_uri_only_the_place_is_told(uri: str, told: str) -> None:
+    attributes = prompt_attributes(ask(messages=(message(Role.USER, Blob("image/png", uri=uri)),)), Room())
+    assert "canary" not in str(attributes)
+    ((part,),) = [one["parts"] for one in json.loads(str(attributes["gen_ai.input.messages"]))]
+    assert (part["mime_type"], part["uri"]) == ("image/png", told)

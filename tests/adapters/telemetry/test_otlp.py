@@ -12,9 +12,11 @@ from atlas_sidecar.adapters.clock import SystemClock
 from atlas_sidecar.adapters.telemetry import otlp
 from atlas_sidecar.adapters.telemetry.endpoint import parse_endpoint
 from atlas_sidecar.adapters.telemetry.export import TelemetrySettings, build_telemetry
+from atlas_sidecar.core.types import Message, Part, Role, Text, Usage
+from atlas_sidecar.ports import HopOutcome
 from tests.adapters.telemetry.collector import Collector, grpc_collector, http_collector
 from tests.adapters.telemetry.trees import traced_rig
-from tests.runtime.rig import ask
+from tests.runtime.rig import ask, model
 
 
 async def one_call(tmp_path: Path, settings: TelemetrySettings) -> None:
@@ -99,6 +101,21 @@ async def test_what_does_not_fit_is_dropped_and_counted(monkeypatch: pytest.Monk
         await telemetry.close(timeout_s=0.3)
         assert time.monotonic() - started_s < 2
     assert counts["spans"] == 600
+
+
+@pytest.mark.parametrize("text", ["x" * 9000, "漢" * 9000])
+async def test_a_full_batch_with_content_arrives_whole_at_a_collector_that_takes_4_mib(text: str) -> None:
+    question = ask(messages=tuple(Message(Role.USER, (Part(Text(text)),)) for _ in range(60)))
+    async with grpc_collector() as collector:
+        settings = TelemetrySettings(f"http://{collector.address}", capture_content=True)
+        telemetry = build_telemetry(settings, SystemClock())
+        for _ in range(otlp.BATCH // 2):
+            call = telemetry.start_request("Generate", {}, question)
+            hop = call.start_hop(1, model("a", "a", 9.0), "primary", ("h", 1))
+            hop.end(HopOutcome(None, "", Usage(1, None, None, 5), 1, False))
+        await telemetry.close(timeout_s=20)
+        assert len(collector.spans) == otlp.BATCH // 2
+        assert telemetry.meters._lost["spans"] == 0
 
 
 async def test_an_endpoint_that_takes_no_metrics_is_left_alone_after_a_while(
