@@ -132,8 +132,7 @@ async def test_when_all_fail_the_root_is_an_error_and_a_wait_between_hops_is_see
     await rig.generate(ask(limits=Limits(max_attempts_per_model=2)))
     busy = "ERROR overloaded: the simulated provider answered 503"
     gone = "ERROR model_unavailable: the simulated provider answered 404"
-    told = keeper.tree().splitlines()
-    assert told[:7] == [
+    assert keeper.tree().splitlines() == [
         "SERVER atlas_api.v1.Router/Generate ERROR ALL_MODELS_FAILED: "
         "no model answered (2 models, 3 requests; the last: overloaded)",
         "  INTERNAL atlas.select",
@@ -142,8 +141,9 @@ async def test_when_all_fail_the_root_is_an_error_and_a_wait_between_hops_is_see
         f"  CLIENT chat b-name {gone}",
         f"    CLIENT attempt 1: 404 {gone}",
         "  INTERNAL backoff Ns",
+        f"  CLIENT chat a-name {busy}",
+        f"    CLIENT attempt 1: 503 {busy}",
     ]
-    assert told[7:9] == [f"  CLIENT chat a-name {busy}", f"    CLIENT attempt 1: 503 {busy}"]
     assert root(keeper)["rpc.response.status_code"] == "UNAVAILABLE"
     assert root(keeper)["atlas.failure.reason"] == "ALL_MODELS_FAILED"
 

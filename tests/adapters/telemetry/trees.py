@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
@@ -16,14 +16,22 @@ from atlas_sidecar.ports import Clock
 from tests.runtime.rig import Rig, rig
 
 SECONDS = re.compile(r"\b\d+(\.\d+)?s\b")
+CHANGES = {
+    *("atlas.attempt.id", "atlas.decision.id", "atlas.continues.span_id", "atlas.decision.scores", "server.port"),
+    *("gen_ai.response.time_to_first_chunk", "atlas.time_to_first_token_s"),
+}
+OF_MODELS = ("gen_ai.usage.", "llm.", "atlas.hop.cost")  # told twice in a trace, viewers count it twice
 
 
 class Keeper(TraceCollector):
-    """Keeps every span, whatever its trace."""
+    """Keeps every span, whatever its trace. `made`: every keeper since the test began (conftest.py)."""
+
+    made: ClassVar[list[Keeper]] = []
 
     def __init__(self) -> None:
         super().__init__()
         self.spans: list[ReadableSpan] = []
+        self.made.append(self)
 
     def on_end(self, span: ReadableSpan) -> None:
         super().on_end(span)
@@ -34,11 +42,25 @@ class Keeper(TraceCollector):
         (found,) = [span for span in self.spans if span.name.startswith(name)]
         return found
 
-    def tree(self) -> str:
-        """Return the trace as text: kind, name, and what its status says; seconds are written as Ns."""
-        return "\n".join(self._lines(None, "")) + "\n"
+    def misplaced(self) -> list[str]:
+        """Return what breaks the rules of every tree: what asks a model is LLM, and only it has usage and cost."""
+        wrong = []
+        for span in self.spans:
+            told, asks = attributes(span), span.name.startswith("chat ")
+            kind = told.get("openinference.span.kind")
+            if kind != ("LLM" if asks else "CHAIN"):
+                wrong.append(f"{span.name}: {kind}")
+            wrong += [f"{span.name}: {key}" for key in told if key.startswith(OF_MODELS) and not asks]
+        return wrong
 
-    def _lines(self, parent: int | None, indent: str) -> list[str]:
+    def tree(self, *, whole: bool = False) -> str:
+        """Return the trace as text: kind, name, and what its status says; seconds are written as Ns.
+
+        `whole`: the attributes too, in order; what is another every time (ids, times, ports, scores) is written as *.
+        """
+        return "\n".join(self._lines(None, "", whole)) + "\n"
+
+    def _lines(self, parent: int | None, indent: str, whole: bool) -> list[str]:
         lines = []
         mine = [
             one
@@ -50,8 +72,14 @@ class Keeper(TraceCollector):
             failed = span.status.status_code is StatusCode.ERROR
             error = f" ERROR {attributes(span)['error.type']}: {span.status.description}" if failed else ""
             lines.append(f"{indent}{span.kind.name} {SECONDS.sub('Ns', span.name)}{error}")
-            lines += self._lines(span.context.span_id, indent + "  ")
+            if whole:
+                lines += [f"{indent}  | {key} = {_told(key, value)}" for key, value in sorted(attributes(span).items())]
+            lines += self._lines(span.context.span_id, indent + "  ", whole)
         return lines
+
+
+def _told(key: str, value: Any) -> str:
+    return "*" if key in CHANGES else str(list(value) if isinstance(value, tuple) else value)
 
 
 def attributes(span: ReadableSpan) -> Mapping[str, Any]:
