@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
 from atlas_sidecar.adapters.clock import SystemClock
@@ -12,6 +12,7 @@ from atlas_sidecar.adapters.telemetry.export import Telemetry, TelemetrySettings
 from atlas_sidecar.adapters.telemetry.logs import configure_logging
 from atlas_sidecar.app.places import host_name
 from atlas_sidecar.config import Configuration
+from atlas_sidecar.config.providers import KINDS
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -41,7 +42,10 @@ def build(configuration: Configuration, clock: SystemClock, processors: Sequence
 
 
 def known_secrets(configuration: Configuration) -> Callable[[], list[str]]:
-    """Return who knows the keys of now: those in files, in headers, and the budget service's token included."""
+    """Return who knows the keys of now: those in files, in headers, and the budget service's token included.
+
+    What stands in a configured name is none ("ollama", the key that a server without keys is given): names are shown.
+    """
     fixed = [key.secret.get_secret_value() for key in configuration.keys.values() if key.secret is not None]
     headers = [pair for entry in configuration.providers.values() for pair in entry.headers.items()]
     fixed += [value.rpartition(" ")[2] for name, value in headers if _SECRET_HEADER.search(name)]
@@ -50,7 +54,16 @@ def known_secrets(configuration: Configuration) -> Callable[[], list[str]]:
         paths.add(token)
     files = [FileSecret(path) for path in sorted(paths)]
 
+    shown = "\n".join(_names(configuration))
+
     def now() -> list[str]:
-        return fixed + [key for file in files if (key := file())]
+        return [key for key in (*fixed, *(file() for file in files)) if key and key not in shown]
 
     return now
+
+
+def _names(configuration: Configuration) -> Iterator[str]:
+    settings = configuration.settings
+    yield from (*configuration.providers, *settings.roles, *KINDS, settings.budget.node)
+    for name, entry in settings.models.items():
+        yield from (name, entry.provider, entry.model or "")
