@@ -222,6 +222,10 @@ class Telemetry(Protocol):
         """Open the server span of `method` ("Generate", "Select"), continuing the caller's trace from its metadata."""
         ...
 
+    def counted(self, method: str, elapsed_s: float, status_code: int) -> None:
+        """Record a call of `method` that leaves no trace ("Health"): how long it took and its gRPC status."""
+        ...
+
 
 # ------------------------------------------------------------------------------------------- budget
 

@@ -9,8 +9,8 @@ Rules kept here:
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from typing import NamedTuple
 
 from atlas_sidecar.core.availability import UNSEEN_MODEL, UNSEEN_PROVIDER, badness
@@ -35,7 +35,7 @@ from atlas_sidecar.ports import RequestOutcome, RequestTrace, Telemetry
 from atlas_sidecar.runtime.chain import Chain, ChainTools
 from atlas_sidecar.runtime.engine import Engine
 from atlas_sidecar.runtime.events import Batch
-from atlas_sidecar.runtime.story import Call
+from atlas_sidecar.runtime.story import FAULT, Call
 
 # Why a model was passed over that a reader of the trace wants to see: what may be otherwise tomorrow.
 WORTH_TELLING = OF_THE_MOMENT | {Rejection.BUDGET, Rejection.NO_PRICE}
@@ -65,12 +65,9 @@ class Router:
         trace = self._telemetry.start_request("Select", context.metadata, None)
         engine, clock = self._engine(), self._tools.clock
         started_s, started_unix_s = clock.monotonic_s(), clock.unix_s()
-        try:
+        with _ended_early(trace, requirements.agent_type):
             record = self._decide(engine, requirements, need)
-        except AtlasError as error:
-            trace.end(_no_answer(error, requirements.agent_type))
-            raise
-        trace.selected(record.decision, started_unix_s, clock.monotonic_s() - started_s)
+            trace.selected(record.decision, started_unix_s, clock.monotonic_s() - started_s)
         trace.end(_selected(record.decision))
         return record
 
@@ -78,13 +75,10 @@ class Router:
         """Yield what the caller is told, to its end; raises AtlasError when the call cannot even begin."""
         key = request.idempotency_key
         trace = self._telemetry.start_request("Generate", context.metadata, request)
-        try:
+        with _ended_early(trace, request.requirements.agent_type):
             if key and key in self._running_keys:
                 raise AtlasError(Reason.DUPLICATE, "a call with this idempotency_key is still running")
             call = self._call(request, context, trace)
-        except AtlasError as error:
-            trace.end(_no_answer(error, request.requirements.agent_type))
-            raise
         if key:
             self._running_keys.add(key)
         try:
@@ -97,6 +91,17 @@ class Router:
     def refused(self, method: str, error: AtlasError, context: CallContext) -> None:
         """Record a call that the edge refused before it came here: overload, draining, a malformed request."""
         self._telemetry.start_request(method, context.metadata, None).end(_no_answer(error, ""))
+
+    @contextmanager
+    def counted(self, method: str) -> Iterator[None]:
+        """Count a call that the router has no part in, and how long it takes."""
+        clock, status_code = self._tools.clock, FAULT.status_code
+        started_s = clock.monotonic_s()
+        try:
+            yield
+            status_code = 0
+        finally:
+            self._telemetry.counted(method, clock.monotonic_s() - started_s, status_code)
 
     def _call(self, request: GenerateRequest, context: CallContext, trace: RequestTrace) -> Call:
         engine, clock = self._engine(), self._tools.clock
@@ -133,6 +138,19 @@ class Router:
         decision_id, tier_factor = self._tools.clock.new_id(), engine.tier_factor
         decision = rank(role, targets, requirements, need, snapshot, weights, decision_id, tier_factor)
         return DecisionRecord(role, targets, requirements, need, snapshot, weights, tier_factor, decision)
+
+
+@contextmanager
+def _ended_early(trace: RequestTrace, role: str) -> Iterator[None]:
+    """End the trace of a call that cannot begin: it is refused, or a fault of ours came first."""
+    try:
+        yield
+    except AtlasError as error:
+        trace.end(_no_answer(error, role))
+        raise
+    except Exception:
+        trace.end(_no_answer(FAULT, role))
+        raise
 
 
 def _plan(engine: Engine, request: GenerateRequest, decision: Decision, snapshot: Snapshot, deadline_s: float) -> Plan:

@@ -19,6 +19,8 @@ from atlas_sidecar.runtime.engine import Engine
 from atlas_sidecar.runtime.events import Batch, Completed, Failure, HopFailed
 from atlas_sidecar.runtime.outcome import Totals, taken, totals
 
+FAULT = AtlasError(Reason.INTERNAL, "the sidecar failed; its log says why")  # what is told of a fault of ours
+
 
 class Call(NamedTuple):
     """One validated call with what was decided for it. `deadline_s`: monotonic seconds, may be infinite."""
@@ -161,7 +163,7 @@ class Story:
 
     def break_off(self) -> None:
         """End a call that a fault of ours ended; the edge logs it and tells the caller."""
-        message = "the sidecar failed; its log says why"
+        message = FAULT.message
         if self.hop is not None:
             self._end_hop_trace(self.hop, ProviderError(ErrorClass.OTHER, message), None, None)
             self.hop = None

@@ -24,6 +24,7 @@ from atlas_sidecar.core.decision_record import to_json
 from atlas_sidecar.core.errors import AtlasError, Reason
 from atlas_sidecar.runtime.events import Batch, Failure
 from atlas_sidecar.runtime.router import CallContext, Router
+from atlas_sidecar.runtime.story import FAULT
 from atlas_sidecar.server.health_reply import SidecarReport, health_to
 from atlas_sidecar.server.replies import EventWriter, fill_decision
 from atlas_sidecar.server.requests import generate_from, select_from
@@ -91,7 +92,7 @@ class RouterService(pb_grpc.RouterServicer):
             await _end(context, Ending.of(error))
         except Exception:  # noqa: BLE001  # the server edge
             _log.exception("Select failed unexpectedly")
-            await _end(context, Ending(Reason.INTERNAL, "the sidecar failed; its log says why"))
+            await _end(context, Ending.of(FAULT))
 
     async def Generate(  # type: ignore[override]  # noqa: N802  # the wire's name; writes instead of yielding
         self, request: pb.GenerateRequest, context: Context
@@ -108,7 +109,7 @@ class RouterService(pb_grpc.RouterServicer):
             ending = await _refused(error, context)
         except Exception:  # noqa: BLE001  # the server edge
             _log.exception("Generate failed unexpectedly")
-            ending = Ending(Reason.INTERNAL, "the sidecar failed; its log says why")
+            ending = Ending.of(FAULT)
         if ending is not None:
             await _end(context, ending)
 
@@ -120,13 +121,21 @@ class RouterService(pb_grpc.RouterServicer):
         except AtlasError as error:
             self._router.refused(method, error, _call_context(context))
             raise
+        except Exception:
+            self._router.refused(method, FAULT, _call_context(context))
+            raise
 
     async def Health(  # noqa: N802  # the wire's name
         self, request: pb.HealthRequest, context: Context
     ) -> pb.HealthResponse:
         """Say what this sidecar knows."""
-        del request, context
-        return health_to(self._report())
+        del request
+        try:
+            with self._router.counted("Health"):
+                return health_to(self._report())
+        except Exception:  # noqa: BLE001  # the server edge
+            _log.exception("Health failed unexpectedly")
+            await _end(context, Ending.of(FAULT))
 
 
 async def _stream(batches: AsyncGenerator[Batch, None], context: Context) -> Ending | None:

@@ -156,11 +156,15 @@ class Meters:
 
     def request_ended(self, method: str, role: str, elapsed_s: float, outcome: RequestOutcome) -> None:
         """Take in how a call went."""
-        self._rpc.record(("grpc", f"{s.SERVICE}/{method}", s.GRPC_STATUS[outcome.status_code]), elapsed_s)
+        self.call_ended(method, elapsed_s, outcome.status_code)
         if method == "Generate":
             self._generate.record((role, outcome.outcome), elapsed_s)
             if outcome.time_to_first_token_s is not None:
                 self._first_token.record((role,), outcome.time_to_first_token_s)
+
+    def call_ended(self, method: str, elapsed_s: float, status_code: int) -> None:
+        """Count a call of the sidecar's by its status, whatever it was for."""
+        self._rpc.record(("grpc", f"{s.SERVICE}/{method}", s.GRPC_STATUS[status_code]), elapsed_s)
 
     # ------------------------------------------------------------------------------- gauges
 

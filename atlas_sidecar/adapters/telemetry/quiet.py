@@ -64,3 +64,6 @@ class NoTelemetry:
     def start_request(self, method: str, metadata: Mapping[str, str], request: GenerateRequest | None) -> _Request:
         """Return a trace that forgets everything."""
         return _REQUEST
+
+    def counted(self, method: str, elapsed_s: float, status_code: int) -> None:
+        """Do nothing."""

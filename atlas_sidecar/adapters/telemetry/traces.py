@@ -198,6 +198,10 @@ class OtelTelemetry:
         line = RequestLine(method, trace_id, request.request_id if request is not None else "")
         return RecordedRequest(call, method, trace_id, line)
 
+    def counted(self, method: str, elapsed_s: float, status_code: int) -> None:
+        """Record a call that leaves no trace, as what asks for health every few seconds should not."""
+        self._tools.meters.call_ended(method, elapsed_s, status_code)
+
     def _describe(self, call: Call, request: GenerateRequest | None, metadata: Mapping[str, str]) -> None:
         if request is None or call.root is None:
             return
