@@ -149,7 +149,10 @@ class HopTrace(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HopOutcome:
-    """How a hop ended. `error_class` None = it answered; `answer` makes the message that it said, for capture."""
+    """How a hop ended. `error_class` None = it answered; `answer` makes the message that it said, for capture.
+
+    `response_id`, `response_model`: what the provider called the answer and who gave it, "" = it did not say.
+    """
 
     error_class: ErrorClass | None
     message: str
@@ -158,6 +161,7 @@ class HopOutcome:
     cost_estimated: bool
     finish_reason: str = ""
     response_id: str = ""
+    response_model: str = ""
     answer: Callable[[], Message] | None = None
     chunks: int = 0
 

@@ -173,6 +173,7 @@ class Story:
         self, hop: Hop, error: ProviderError | None, finished: Finished | None, answer: Answer | None
     ) -> None:
         of_hop = totals([attempt for attempt in self.attempts if attempt.hop == hop.index])
+        said = finished.metadata if finished else {}
         hop.trace.end(
             HopOutcome(
                 error.error_class if error else None,
@@ -181,7 +182,8 @@ class Story:
                 None if of_hop.incomplete else of_hop.cost_nano_usd,
                 of_hop.estimated,
                 finish_reason=finished.finish_reason.name.lower() if finished else "",
-                response_id=self.attempts[-1].provider_request_id if self.attempts else "",
+                response_id=str(said.get("id") or ""),
+                response_model=str(said.get("model") or ""),
                 answer=answer.message if answer else None,
                 chunks=answer.chunks if answer else 0,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from atlas_sidecar.core.types import Candidate, Decision, ModelRef, Target, Usag
 from atlas_sidecar.ports import HopOutcome, RequestOutcome
 
 MAX_TEXT: Final = 256  # characters of a text that a caller chose
+_A_NAME: Final = re.compile(r"[\w.:/@+~=-]{1,256}", re.ASCII)  # a provider's id or model; no text that it could repeat
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -88,8 +90,9 @@ def hop_attributes(outcome: HopOutcome) -> dict[str, Value]:
         attributes[s.HOP_COST_ESTIMATED] = True
     if outcome.finish_reason:
         attributes[s.FINISH_REASONS] = (outcome.finish_reason,)
-    if outcome.response_id:
-        attributes[s.RESPONSE_ID] = outcome.response_id[:MAX_TEXT]
+    for key, said in ((s.RESPONSE_ID, outcome.response_id), (s.RESPONSE_MODEL, outcome.response_model)):
+        if _A_NAME.fullmatch(said):
+            attributes[key] = said
     return attributes
 
 

@@ -10,10 +10,11 @@ from opentelemetry.trace import StatusCode
 from atlas_sidecar.adapters.clock import SystemClock
 from atlas_sidecar.adapters.telemetry.export import TelemetrySettings, build_telemetry
 from atlas_sidecar.core.errors import Reason
-from atlas_sidecar.core.types import Usage
+from atlas_sidecar.core.types import TextDelta, Usage
 from atlas_sidecar.ports import RequestOutcome
 from tests.adapters.telemetry.trees import Keeper, attributes, traced_rig
 from tests.runtime.rig import ask
+from tests.runtime.test_chain_content import HEAD, Script, done
 
 GOLDEN = Path(__file__).parent / "golden"
 # Those of the RPC conventions, and ABORTED: our broken stream.
@@ -34,6 +35,23 @@ async def test_a_trace_holds_these_attributes_and_no_others(
     rig, keeper, _ = await traced_rig(tmp_path, scripts, daily_limit_nano_usd=10**12)
     await rig.generate(ask(request_id="order-66"))
     assert keeper.tree(whole=True) == (GOLDEN / f"{story}.txt").read_text()
+
+
+async def test_the_answer_bears_the_id_and_the_model_that_the_provider_gave_it(tmp_path: Path) -> None:
+    rig, keeper, _ = await traced_rig(tmp_path, {"a": []})
+    assert isinstance(rig.engine.providers, dict)
+    named = done()._replace(metadata={"id": "chatcmpl-1", "model": "gpt-6.1-sol-2026-10-01"})
+    repeats = done()._replace(metadata={"id": "what you asked: a secret", "model": ["not", "a", "name"]})
+    rig.engine.providers["a"] = Script([HEAD, TextDelta(0, "yes"), named], [HEAD, TextDelta(0, "yes"), repeats])
+    await rig.generate(ask())
+    hop, attempt = attributes(keeper.named("chat")), attributes(keeper.named("attempt"))
+    assert (hop["gen_ai.response.id"], hop["gen_ai.response.model"]) == ("chatcmpl-1", "gpt-6.1-sol-2026-10-01")
+    assert attempt["atlas.attempt.provider_request_id"] == "req"
+    keeper.spans.clear()
+    await rig.generate(ask())
+    assert not [
+        key for key in attributes(keeper.named("chat")) if key in ("gen_ai.response.id", "gen_ai.response.model")
+    ]
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode), ids=lambda code: code.name)
