@@ -6,8 +6,9 @@ Prometheus listener; what is not configured is not imported.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -66,14 +67,16 @@ class Telemetry(OtelTelemetry):
             self._exporters.metrics.start()
 
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Flush and let go, within about this time. Idempotent."""
+        """Flush and let go, all at once and within this time. Idempotent."""
         exporters, self._exporters = self._exporters, Exporters()
+        closing: list[Awaitable[None]] = []
         if exporters.listener is not None:
-            await exporters.listener.close()
+            closing.append(exporters.listener.close())
         if exporters.spans is not None:
-            await exporters.spans.close(timeout_s)
+            closing.append(exporters.spans.close(timeout_s))
         if exporters.metrics is not None:
-            await exporters.metrics.close(timeout_s / 2)
+            closing.append(exporters.metrics.close(timeout_s))
+        await asyncio.gather(*closing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,11 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -41,11 +43,12 @@ ATTRIBUTE_BYTES: Final = 80  # an attribute's name and lengths, at most
 SEND_EVERY_S: Final = 2.0
 EXPORT_TIMEOUT_S: Final = 5
 METRICS_EVERY_S: Final = 30.0
-GIVE_UP_S: Final = 1.0
+GIVE_UP_S: Final = 1.0  # of the time to close: for what is on its way to fail, and be counted
 BACK_OFF: Final = (1, 2, 4)  # times METRICS_EVERY_S, by how many sends failed in a row
 GIVE_UP_AFTER: Final = 3  # metrics that an endpoint refused in a row, while it took spans
 LOG_EVERY_S: Final = 60.0
 
+T = TypeVar("T")
 _log: Final = logging.getLogger("atlas_sidecar.telemetry")
 
 
@@ -55,18 +58,19 @@ class Losses:
     def __init__(self, meters: Meters, host: str) -> None:
         self._meters = meters
         self._host = host
-        self._unsaid = 0
+        self._unsaid: Counter[str] = Counter()
         self._say_at_s = 0.0
 
     def add(self, signal: str, count: int) -> None:
         """Count lost spans or metrics; called from the export thread or the event loop."""
         self._meters.lost(signal, count)
-        self._unsaid += count
+        self._unsaid[signal] += count
         now_s = time.monotonic()
         if now_s >= self._say_at_s:
             self._say_at_s = now_s + LOG_EVERY_S
-            _log.warning("telemetry: %d %s could not be delivered to %s", self._unsaid, signal, self._host)
-            self._unsaid = 0
+            unsaid, self._unsaid = self._unsaid, Counter()
+            told = " and ".join(f"{lost} {of}" for of, lost in sorted(unsaid.items()))
+            _log.warning("telemetry: %s could not be delivered to %s", told, self._host)
 
 
 class CountedExporter(SpanExporter):
@@ -144,24 +148,34 @@ class BoundedProcessor(BatchSpanProcessor):
         super().on_end(span)
 
     async def close(self, timeout_s: float) -> None:
-        """Send what waits, for at most this long, then let go of the rest."""
-        loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-        def shut_down() -> None:
-            self.shutdown()  # type: ignore[no-untyped-call]  # the SDK left this one without types
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(done.set)
-
-        # A thread of its own: the loop's default executor would be waited for at exit, however long that takes.
-        threading.Thread(target=shut_down, name="atlas-telemetry-close", daemon=True).start()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await done.wait()
-        except TimeoutError:
+        """Send what waits and let go of what is left in the end, within this time."""
+        to_give_up_s = min(GIVE_UP_S, timeout_s / 2)
+        closed = aside(self.shutdown)
+        done, _ = await asyncio.wait([closed], timeout=timeout_s - to_give_up_s)
+        if not done:
             self._exporter.shutdown()  # from here on every batch fails at once, and is counted
-            with suppress(TimeoutError):
-                async with asyncio.timeout(GIVE_UP_S):
-                    await done.wait()
+            await asyncio.wait([closed], timeout=to_give_up_s)
+
+
+def aside(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Run blocking work in a thread of its own: the loop's default executor would be waited for at exit, for ever."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def end(told: Callable[[], None]) -> None:
+        if not future.done():
+            told()
+
+    def run() -> None:
+        try:
+            told = partial(future.set_result, work())
+        except Exception as error:  # noqa: BLE001 - handed over to who waits
+            told = partial(future.set_exception, error)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(end, told)
+
+    threading.Thread(target=run, name="atlas-telemetry", daemon=True).start()
+    return future
 
 
 class MetricsSender:
@@ -196,7 +210,7 @@ class MetricsSender:
     async def send(self) -> bool:
         """Send the metrics of now; False when they could not be delivered."""
         data = metrics_data(self._meters.collect(), self._resource, self._meters.started_unix_s, time.time())
-        result = await asyncio.to_thread(self._exporter.export, data, EXPORT_TIMEOUT_S * 1000)
+        result = await aside(partial(self._exporter.export, data, EXPORT_TIMEOUT_S * 1000))
         delivered = result is sdk.MetricExportResult.SUCCESS
         spans_before, self._spans_before = self._spans_before, self._spans.delivered
         if delivered:

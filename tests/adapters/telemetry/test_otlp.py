@@ -12,11 +12,14 @@ from atlas_sidecar.adapters.clock import SystemClock
 from atlas_sidecar.adapters.telemetry import otlp
 from atlas_sidecar.adapters.telemetry.endpoint import parse_endpoint
 from atlas_sidecar.adapters.telemetry.export import TelemetrySettings, build_telemetry
-from atlas_sidecar.core.types import Message, Part, Role, Text, Usage
+from atlas_sidecar.adapters.telemetry.meters import Meters
+from atlas_sidecar.core.types import Message, ModelRef, Part, Role, Text, Usage
 from atlas_sidecar.ports import HopOutcome
 from tests.adapters.telemetry.collector import Collector, grpc_collector, http_collector
 from tests.adapters.telemetry.trees import traced_rig
 from tests.runtime.rig import ask, model
+
+SLACK_S = 0.5  # of a busy machine
 
 
 async def one_call(tmp_path: Path, settings: TelemetrySettings) -> None:
@@ -116,6 +119,40 @@ async def test_a_full_batch_with_content_arrives_whole_at_a_collector_that_takes
         await telemetry.close(timeout_s=20)
         assert len(collector.spans) == otlp.BATCH // 2
         assert telemetry.meters._lost["spans"] == 0
+
+
+@pytest.mark.parametrize("path", ["", "/v1/traces"])
+def test_an_end_takes_no_longer_than_it_may_where_the_collector_is_silent(path: str) -> None:
+    if path:
+        pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otlp-http is not installed")
+
+    async def one_call(url: str) -> None:
+        telemetry = build_telemetry(TelemetrySettings(url), SystemClock())
+        await telemetry.start()
+        telemetry.start_request("Generate", {}, ask()).repeat_refused(ModelRef("a", "a", "a"))
+        began_s = time.monotonic()
+        await telemetry.close(timeout_s=0.6)
+        assert time.monotonic() - began_s < 0.6 + SLACK_S
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # connects and never answers
+        began_s = time.monotonic()
+        asyncio.run(one_call(f"http://127.0.0.1:{silent.getsockname()[1]}{path}"))
+        assert time.monotonic() - began_s < 1 + SLACK_S  # nothing is waited for behind it either
+
+
+def test_what_was_lost_is_said_by_signal(caplog: pytest.LogCaptureFixture) -> None:
+    losses = otlp.Losses(Meters(), "collector:4317")
+    losses.add("spans", 5)
+    losses.add("spans", 500)
+    losses.add("metrics", 1)
+    losses._say_at_s = 0.0
+    losses.add("metrics", 1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "telemetry: 5 spans could not be delivered to collector:4317",
+        "telemetry: 2 metrics and 500 spans could not be delivered to collector:4317",
+    ]
 
 
 async def test_an_endpoint_that_takes_no_metrics_is_left_alone_after_a_while(
