@@ -166,5 +166,8 @@ async def _end(context: Context, ending: Ending) -> Never:
 
 
 def _call_context(context: Context) -> CallContext:
-    metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    metadata: dict[str, str] = {}
+    for key, value in context.invocation_metadata() or ():
+        if isinstance(value, str):  # entries of one key are one list, as in HTTP
+            metadata[key] = f"{metadata[key]},{value}" if key in metadata else value
     return CallContext(metadata, context.time_remaining())

@@ -4,6 +4,7 @@ Theory of operation. A record is one dictionary lookup and a few additions on th
 here is touched by the loop's thread only; exporters take a `collect()` there and send it from elsewhere. Rules kept:
 - A series is a tuple of label values in the order of the instrument's label names; "" = the label is not set.
 - An instrument keeps at most MAX_SERIES series; what comes beyond counts in one more, all of whose labels are _OTHER.
+  A gauge tells the first MAX_SERIES: the states of many have no sum.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Rules kept here:
 - What is malformed is no trace, and never an error: traceparent by https://www.w3.org/TR/trace-context/, a version
-  other than 00 may carry more fields behind.
+  other than 00 may carry more fields behind. Of several none is taken, where they come joined by a
+  comma; of repeated entries gRPC itself passes on one.
 - Of the baggage one entry is used: `session.id`, which names the conversation. Nothing of it goes anywhere else.
 """
 
@@ -29,7 +30,7 @@ _NO_STATE: Final = TraceState()
 def caller_span(metadata: Mapping[str, str]) -> SpanContext | None:
     """Return the caller's span, None when its metadata names none; keys are in lower case."""
     header = metadata.get("traceparent")
-    if not header or len(header) > _MAX_HEADER:
+    if not header or len(header) > _MAX_HEADER or "," in header:
         return None
     match = _TRACEPARENT.fullmatch(header.strip())
     if match is None:

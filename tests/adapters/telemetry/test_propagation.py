@@ -88,7 +88,7 @@ def test_a_provider_that_may_know_continues_at_the_attempt() -> None:
     [
         *("", "00", "garbage", HEADER.upper(), f"ff-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01-more"),
         *(f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE}-{SPAN}", f"00-{TRACE}-{SPAN}-1"),
-        "00-" + "a" * 9000,
+        *("00-" + "a" * 9000, f"{HEADER},{HEADER}", f"01-{TRACE}-{SPAN}-01-more,{HEADER}"),
     ],
 )
 def test_a_malformed_traceparent_is_no_trace(header: str) -> None:

@@ -1,4 +1,4 @@
-"""What no router sees is seen all the same: faults of ours before a call begins, and calls that ask for health."""
+"""Telemetry at the edge: faults before a call begins, calls that ask for health, what the metadata says."""
 
 from pathlib import Path
 
@@ -19,6 +19,7 @@ models: {m: {provider: sim, context_window: 9000, max_output_tokens: 99, reasoni
 roles: {worker: {tiers: [[m]]}}
 metrics_listen: 127.0.0.1:0
 """
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLS = "rpc_server_call_duration_seconds_count"
 
 
@@ -71,3 +72,17 @@ async def test_asking_for_health_is_counted_and_leaves_no_trace(
             await sidecar.router.Health(pb.HealthRequest())
         assert await statuses(sidecar) == {("Health", "OK"): 1, ("Health", "INTERNAL"): 1}
     assert keeper.spans == []
+
+
+async def test_repeated_entries_of_a_callers_metadata_are_one_list(tmp_path: Path) -> None:
+    keeper, header = Keeper(), f"00-{TRACE}-00f067aa0ba902b7-01"
+    states = (("tracestate", "a=1"), ("tracestate", "b=2"))
+    baggage = (("baggage", "user.id=me"), ("baggage", "session.id=chat-1"))
+    async with running(CONFIG, tmp_path, processors=[keeper]) as sidecar:
+        async for _ in sidecar.router.Generate(asked(), metadata=(("traceparent", header), *states, *baggage)):
+            pass
+    root = keeper.named("atlas_api")
+    assert root.context is not None
+    assert f"{root.context.trace_id:032x}" == TRACE
+    assert root.context.trace_state.to_header() == "a=1,b=2"
+    assert attributes(root)["gen_ai.conversation.id"] == "chat-1"
