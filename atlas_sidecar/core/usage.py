@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 MAX_COUNT: Final = 10**9  # tokens: beyond any model, and at the highest price that may be configured still 64 bits
@@ -48,6 +48,17 @@ class Usage:
         else:
             return self
         return Usage(*(None if count is None else min(max(count, 0), MAX_COUNT) for count in counts))
+
+    def believed(self, most_input_tokens: int, most_output_tokens: int) -> Usage:
+        """Return it without the direction that says more than can be: that counts as not reported, and is estimated."""
+        if self.total_input_tokens <= most_input_tokens and self.total_output_tokens <= most_output_tokens:
+            return self
+        usage = self
+        if usage.total_input_tokens > most_input_tokens:
+            usage = replace(usage, input_tokens=None, cache_read_tokens=None, cache_write_tokens=None)
+        if usage.total_output_tokens > most_output_tokens:
+            usage = replace(usage, output_tokens=None, reasoning_tokens=None)
+        return usage
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(

@@ -5,7 +5,8 @@ Rules kept here:
   ends: answered, failed, cancelled, deadline.
 - The first-token timeout ends with the first content; from then on the idle timeout bounds each silence.
 - An answer without its terminator is broken; one that ends in a filter or a full window without content is no answer.
-- What the provider did not report is estimated, and flagged. A provider's error answer is not billed.
+- What the provider did not report is estimated, and flagged; so is what it reports beyond all that this request can
+  have used. A provider's error answer is not billed.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ from atlas_sidecar.runtime.patience import Patience
 
 # Characters of an answer per token where the provider did not report its count (English prose is about four).
 CHARACTERS_PER_TOKEN = 4
+# What may be used beyond the model's window and the request's cap: a window, or an output, that is configured too low,
+# reasoning that a provider does not count towards the cap. Hosted tools (options) read the conversation once a turn.
+INPUT_MARGIN = 65_536
+OUTPUT_MARGIN = 32_768
+HOSTED_TURNS = 20
 
 _NOTHING = Usage()
 _NO_ANSWER = {
@@ -156,9 +162,9 @@ class AttemptRun:
         content: list[Delta] = []
         for event in batch:
             if isinstance(event, UsageReport):
-                self._usage = event.usage.bounded()
+                self._usage = self._believed(event.usage)
             elif isinstance(event, Finished):
-                self._usage = event.usage.bounded()
+                self._usage = self._believed(event.usage)
                 self.finished = event._replace(usage=self._usage)
             elif isinstance(event, Head):
                 self._head = event
@@ -172,6 +178,14 @@ class AttemptRun:
             self.first_content_s = self._tools.clock.monotonic_s() - self._started_s
             self._tools.flight.first_content(self.first_content_s)
         return content
+
+    def _believed(self, usage: Usage) -> Usage:
+        model = self._call.model
+        most_input = model.context_window + max(model.context_window, INPUT_MARGIN)
+        if self._call.options:
+            most_input *= HOSTED_TURNS
+        most_output = self._call.max_output_tokens + max(model.max_output_tokens, OUTPUT_MARGIN)
+        return usage.bounded().believed(most_input, most_output)
 
     def _judge(self, answer: Answer) -> None:
         if self.finished is None:

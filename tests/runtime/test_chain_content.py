@@ -14,6 +14,7 @@ from atlas_sidecar.core.types import (
     Finished,
     FinishReason,
     Head,
+    Limits,
     ProviderBatch,
     ProviderCall,
     ProviderEvent,
@@ -24,6 +25,7 @@ from atlas_sidecar.core.types import (
     TextDelta,
     Tool,
     Usage,
+    UsageReport,
 )
 from atlas_sidecar.runtime.engine import FallbackSettings, Timeouts
 from tests.runtime.rig import Rig, ask, completed, failed, model, names, rig
@@ -178,3 +180,32 @@ async def test_a_failed_hops_usage_and_the_answers_are_summed(tmp_path: Path) ->
     assert end.total_usage.output_tokens == 2 + 1
     assert end.cost_nano_usd == sum(a.cost_nano_usd or 0 for a in end.attempts)
     assert [a.cost_estimated for a in end.attempts] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("huge", "counted"),
+    [
+        (Usage(10**30, output_tokens=10**30), Usage(9, output_tokens=100)),
+        (Usage(5, reasoning_tokens=10**9, output_tokens=1), Usage(5, output_tokens=100)),
+    ],
+)
+@pytest.mark.parametrize("broken", [False, True])
+async def test_usage_beyond_all_that_a_request_can_have_used_is_estimated_instead(
+    tmp_path: Path, huge: Usage, counted: Usage, broken: bool
+) -> None:
+    end = CUT if broken else Finished(FinishReason.STOP, "stop", huge)
+    first = Script([HEAD, TextDelta(0, "a" * 400), UsageReport(huge), end])
+    r = await scripted(tmp_path, first, Script([HEAD, TextDelta(0, "b"), done()]))
+    attempt = completed(await r.generate(ask(policy=StreamPolicy.RESTART))).attempts[0]
+    assert (attempt.usage, attempt.cost_estimated) == (counted, True)
+    assert attempt.cost_nano_usd == counted.total_input_tokens * 1000 + 100 * 2000
+
+
+async def test_reasoning_beyond_the_callers_cap_is_believed_where_the_model_may_have_thought_that_long(
+    tmp_path: Path,
+) -> None:
+    thought = Usage(5, output_tokens=10, reasoning_tokens=4_000)
+    first = Script([HEAD, TextDelta(0, "a"), Finished(FinishReason.STOP, "stop", thought)])
+    r = await scripted(tmp_path, first, Script())
+    end = completed(await r.generate(ask(limits=Limits(max_output_tokens=50))))
+    assert (end.usage, end.cost_estimated) == (thought, False)
