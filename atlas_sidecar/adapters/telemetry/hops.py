@@ -2,6 +2,7 @@
 
 Rules kept here:
 - Nothing is done per chunk. Where the trace is not kept (`span` None) only the metrics are told.
+- A hop ends with its last attempt or wait: a wait for what comes next (the budget) is not its own.
 - A failed hop or attempt is an error; one that the caller cancelled is not, it only says so.
 """
 
@@ -56,6 +57,7 @@ class RecordedAttempt:
         call = self._call
         label = error.error_class.label if error is not None else ""
         call.meters.attempt_ended(attempt, label)
+        self._hop.last_ns = end_ns = call.now_ns()
         span = self._span
         if span is None or call.spans is None:
             return
@@ -73,18 +75,19 @@ class RecordedAttempt:
             if error.retry_after_s is not None:
                 attributes[s.ATTEMPT_RETRY_AFTER] = round(error.retry_after_s, 3)
             span.failed(error.message)
-        call.spans.end(span, call.now_ns())
+        call.spans.end(span, end_ns)
 
 
 class RecordedHop:
     """One model asked, its retries included; implements ports.HopTrace."""
 
-    __slots__ = ("_call", "_start_ns", "error_label", "first_content_s", "model", "peer", "span")
+    __slots__ = ("_call", "_start_ns", "error_label", "first_content_s", "last_ns", "model", "peer", "span")
 
     def __init__(self, call: Call, index: int, model: Model, reason: str, address: tuple[str, int]) -> None:
         self._call = call
         self.first_content_s: float | None = None
         self._start_ns = call.now_ns()
+        self.last_ns = 0
         self.model = model
         self.error_label = ""
         self.peer: dict[str, Value] = {}
@@ -128,8 +131,9 @@ class RecordedHop:
 
     def waited(self, start_unix_s: float, seconds: float, why: str) -> None:
         """Record a wait that just ended as a span of its own."""
+        self.last_ns = self._call.now_ns()
         if self.span is not None:
-            self._call.waited(self.span.context, seconds, why)
+            self._call.waited(self.span.context, seconds, why, self.last_ns)
 
     def first_content(self, seconds: float) -> None:
         """Record the time from the hop's start to its first content."""
@@ -139,7 +143,7 @@ class RecordedHop:
 
     def end(self, outcome: HopOutcome) -> None:
         """Close the hop."""
-        call, end_ns = self._call, self._call.now_ns()
+        call, end_ns = self._call, self.last_ns or self._call.now_ns()
         error_class = outcome.error_class
         self.error_label = error_class.label if error_class is not None else ""
         elapsed_s = (end_ns - self._start_ns) / 1e9

@@ -51,12 +51,11 @@ class Call:
         """Return the time of now: the wall clock at the call's start, and monotonic time from there."""
         return int((self.clock.monotonic_s() + self.offset_s) * 1e9)
 
-    def waited(self, parent: SpanContext, seconds: float, why: str) -> None:
-        """Record a wait that just ended."""
+    def waited(self, parent: SpanContext, seconds: float, why: str, end_ns: int) -> None:
+        """Record a wait that ended then."""
         if self.spans is None:
             return
         told = f"{seconds:.1f}".removesuffix(".0") if seconds >= 0.1 else f"{seconds:.2f}"
-        end_ns = self.now_ns()
         attributes: dict[str, Value] = {s.KIND: s.KIND_CHAIN, s.WAIT_REASON: why}
         start_ns = end_ns - int(seconds * 1e9)
         self.spans.end(self.spans.child(f"{why} {told}s", SpanKind.INTERNAL, parent, start_ns, attributes), end_ns)
@@ -110,7 +109,7 @@ class RecordedRequest:
     def waited(self, start_unix_s: float, seconds: float, why: str) -> None:
         """Record a wait between two hops, that just ended."""
         if self._call.root is not None:
-            self._call.waited(self._call.root.context, seconds, why)
+            self._call.waited(self._call.root.context, seconds, why, self._call.now_ns())
 
     def skipped(self, model: ModelRef, rejection: Rejection | None, detail: str) -> None:
         """Record that a model was passed over without being asked; once for each reason."""

@@ -200,6 +200,16 @@ async def test_a_wait_for_the_budget_is_seen_where_it_belongs(tmp_path: Path) ->
     assert all((span.end_time or 0) - (span.start_time or 0) >= 20_000_000 for span in waits)
 
 
+async def test_a_wait_for_the_budget_of_the_next_model_is_not_the_failed_ones(tmp_path: Path) -> None:
+    rig, keeper, _ = await traced_rig(tmp_path, {"a": [{"status": 429}], "b": []})
+    rig.budget._log = SlowDisk(rig.budget._log)
+    await rig.generate(ask())
+    first, second = [span for span in keeper.spans if span.name.startswith("budget")]
+    gone, served = keeper.named("chat a"), keeper.named("chat b")
+    times = (first.end_time, gone.start_time, gone.end_time, second.start_time, second.end_time, served.start_time)
+    assert list(times) == sorted(time or 0 for time in times)
+
+
 async def test_a_repeat_that_the_retry_quota_forbids_is_named_as_skipped(tmp_path: Path) -> None:
     rig, keeper, telemetry = await traced_rig(tmp_path, {"a": [{"status": 500}], "b": []})
     while rig.health.may_retry("a", ErrorClass.TEMPORARY):
