@@ -77,8 +77,7 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
         schema = closed_schema(parse(request.response_format.json_schema))
         body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
     left_out = set_sampling(call, body)
-    ours = [] if "system" in call.options else system
-    blocks = itertools.chain(ours, *(turn["content"] for turn in body["messages"]))
+    blocks = itertools.chain(system, *(turn["content"] for turn in body["messages"]))
     left_out += limit_breakpoints(blocks, call.options)
     merge_options(body, call.options)
     headers: dict[str, str] = {}
