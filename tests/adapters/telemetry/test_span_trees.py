@@ -127,7 +127,7 @@ async def test_a_model_with_an_open_circuit_is_named_as_skipped_and_is_no_error(
 
 async def test_when_all_fail_the_root_is_an_error_and_a_wait_between_hops_is_seen(tmp_path: Path) -> None:
     rig, keeper, _ = await traced_rig(
-        tmp_path, {"a": [{"status": 503, "times": 9}], "b": [{"status": 404, "times": 9}]}
+        tmp_path, {"a": [{"status": 503, "retry_after_s": 0.1, "times": 9}], "b": [{"status": 404, "times": 9}]}
     )
     await rig.generate(ask(limits=Limits(max_attempts_per_model=2)))
     busy = "ERROR overloaded: the simulated provider answered 503"
@@ -140,7 +140,7 @@ async def test_when_all_fail_the_root_is_an_error_and_a_wait_between_hops_is_see
         f"    CLIENT attempt 1: 503 {busy}",
         f"  CLIENT chat b-name {gone}",
         f"    CLIENT attempt 1: 404 {gone}",
-        "  INTERNAL backoff Ns",
+        "  INTERNAL retry_after Ns",
         f"  CLIENT chat a-name {busy}",
         f"    CLIENT attempt 1: 503 {busy}",
     ]
