@@ -31,6 +31,7 @@ from atlas_sidecar.adapters.providers.wire.google_cloud import vertex_url
 from atlas_sidecar.adapters.providers.wire.heads import Heads
 from atlas_sidecar.adapters.providers.wire.ratelimits import anthropic_rate_limit
 from atlas_sidecar.adapters.providers.wire.sdk import host_and_port
+from atlas_sidecar.adapters.providers.wire.tools import caller_names
 from atlas_sidecar.adapters.providers.wire.transport import BODY_EXTENSION, Road, body_of, http_client
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit
@@ -105,7 +106,7 @@ class AnthropicProvider:
     def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
         """Send exactly one request and yield its answer; see ports.Provider."""
         metadata: dict[str, Any] = {}
-        decoder = AnthropicDecoder(self.kind, metadata)
+        decoder = AnthropicDecoder(self.kind, metadata, caller_names(call.request.tools))
         return read_answer(lambda: self._send(call, metadata), decoder, TAXONOMY, _rate_limit)
 
     async def probe(self) -> RateLimit | None:

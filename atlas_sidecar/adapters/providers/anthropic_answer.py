@@ -12,7 +12,8 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -139,12 +140,21 @@ _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class AnthropicDecoder:
-    """Decodes one answer; `kind` names whose opaque parts these are, `metadata` is added to what the answer says."""
+    """Decodes one answer; `kind` names whose opaque parts these are, `metadata` is added to what the answer says.
 
-    def __init__(self, kind: str = "anthropic", metadata: dict[str, Any] | None = None) -> None:
+    `names`: the caller's names of tools, by those that were sent, where they differ.
+    """
+
+    def __init__(
+        self,
+        kind: str = "anthropic",
+        metadata: dict[str, Any] | None = None,
+        names: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.has_content = False
         self.finished = False
         self._kind = kind
+        self._names = names
         self._metadata = {} if metadata is None else metadata
         self._open: dict[int, _Open] = {}
         self._parts = 0
@@ -250,7 +260,8 @@ class AnthropicDecoder:
             out += ReasoningDelta(part, "", redacted=True), SignatureDelta(part, (block.data or "").encode())
         elif block.type == "tool_use":
             part = self._part(open_block)
-            out.append(ToolCallStart(part, block.id or f"call_{part}", block.name or ""))
+            name = block.name or ""
+            out.append(ToolCallStart(part, block.id or f"call_{part}", self._names.get(name, name)))
 
     def _close(self, index: int, out: list[ProviderEvent]) -> None:
         open_block = self._open.pop(index, None)

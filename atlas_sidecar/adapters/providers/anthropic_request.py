@@ -21,6 +21,7 @@ from atlas_sidecar.adapters.providers.anthropic_schema import closed_schema
 from atlas_sidecar.adapters.providers.anthropic_tools import tool_fields
 from atlas_sidecar.adapters.providers.wire.blobs import base64_of, document_text, unsendable
 from atlas_sidecar.adapters.providers.wire.options import merge_options
+from atlas_sidecar.adapters.providers.wire.tools import wire_name
 from atlas_sidecar.core.demands import PDF, plain_mime_type
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.json_text import parse
@@ -176,8 +177,8 @@ def _assistant_blocks(message: Message, calls: Calls) -> list[dict[str, Any]]:
             case Text(text) if text.strip():
                 blocks.append(_cached({"type": "text", "text": text}, part))
             case ToolCall(identity, name, arguments):
-                block = {"type": "tool_use", "id": calls.id(identity), "name": name, "input": _arguments(arguments)}
-                blocks.append(_cached(block, part))
+                block = {"type": "tool_use", "id": calls.id(identity), "name": wire_name(name)}
+                blocks.append(_cached({**block, "input": _arguments(arguments)}, part))
             case Reasoning(text, redacted) if part.signature and part.signature_origin in FAMILY:
                 signature = part.signature.decode()
                 blocks.append(

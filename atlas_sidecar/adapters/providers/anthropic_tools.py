@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from atlas_sidecar.adapters.providers.wire.tools import wire_name
 from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import GenerateRequest, ToolCall, ToolMode
 
@@ -19,7 +20,7 @@ def tool_fields(request: GenerateRequest, options: Mapping[str, Any]) -> dict[st
     """Return `tools` and, where it is not the default, `tool_choice`; `options` are merged with them later."""
     tools: list[dict[str, Any]] = []
     for tool in request.tools:
-        entry: dict[str, Any] = {"name": tool.name}
+        entry: dict[str, Any] = {"name": wire_name(tool.name)}
         if tool.description:
             entry["description"] = tool.description
         schema = parse(tool.parameters_json_schema) if tool.parameters_json_schema else {}
@@ -29,7 +30,7 @@ def tool_fields(request: GenerateRequest, options: Mapping[str, Any]) -> dict[st
         return {}
     if not tools:
         names = dict.fromkeys(
-            part.content.name
+            wire_name(part.content.name)
             for message in request.messages
             for part in message.parts
             if isinstance(part.content, ToolCall)
@@ -41,7 +42,7 @@ def tool_fields(request: GenerateRequest, options: Mapping[str, Any]) -> dict[st
     choice = request.tool_choice
     wanted: dict[str, Any] = {"type": _CHOICES[choice.mode]}
     if choice.mode is ToolMode.NAMED:
-        wanted["name"] = choice.name
+        wanted["name"] = wire_name(choice.name)
     if choice.disable_parallel and choice.mode is not ToolMode.NONE:
         wanted["disable_parallel_tool_use"] = True
     return {"tools": tools} if wanted == {"type": "auto"} else {"tools": tools, "tool_choice": wanted}

@@ -1,4 +1,4 @@
-"""Names and ids that OpenAI's wires do not take: one form in all of a request, the caller's own in the answer."""
+"""Names and ids that the wires do not take: one form in all of a request, the caller's own in the answer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlas_sidecar.adapters.providers.anthropic import AnthropicProvider
+from atlas_sidecar.adapters.providers.anthropic_request import messages_body
 from atlas_sidecar.adapters.providers.openai_models import effort_word, refused_by_openai
 from atlas_sidecar.adapters.providers.openai_responses_request import responses_body
+from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.chat_request import Dialect, chat_body
 from atlas_sidecar.adapters.providers.wire.tools import caller_names, wire_id, wire_name
 from atlas_sidecar.core.types import (
@@ -58,6 +61,10 @@ def test_a_name_has_one_form_in_tools_choice_and_calls() -> None:
     assert [responses["tools"][0]["name"], responses["tool_choice"]["name"], responses["input"][1]["name"]] == [
         name
     ] * 3
+    claude = messages_body(asked()).body
+    assert [claude["tools"][0]["name"], claude["tool_choice"]["name"], claude["messages"][1]["content"][0]["name"]] == [
+        name
+    ] * 3
     assert caller_names(asked().request.tools) == {name: NAME}
 
 
@@ -90,4 +97,12 @@ async def test_an_answers_calls_have_the_callers_names(wire: str, upstream: Upst
     upstream.answer(Answer.json(answer))
     kind, changes = ("openai", {"wire": "responses"}) if wire == "responses" else (wire, {})
     async with aclosing(make(kind, upstream.url, **changes)) as adapter:
+        assert (await collect(adapter, asked())).tools == [("call_1", NAME, "{}")]
+
+
+async def test_claudes_calls_have_the_callers_names(upstream: Upstream) -> None:
+    block = {"type": "tool_use", "id": "call_1", "name": wire_name(NAME), "input": {}}
+    upstream.answer(Answer.json({"type": "message", "content": [block], "stop_reason": "tool_use"}))
+    settings = ProviderSettings("anthropic", "anthropic", base_url=upstream.url, api_key=lambda: "k")
+    async with aclosing(AnthropicProvider(settings)) as adapter:
         assert (await collect(adapter, asked())).tools == [("call_1", NAME, "{}")]

@@ -1,4 +1,4 @@
-"""Names and ids of tools in the form that OpenAI's wires take, and the names back. Pure.
+"""Names and ids of tools in the form that the wires take, and the names back. Pure.
 
 Rules kept here:
 - What fits is sent as it is. What does not fit has one form, the same in tools, choice, calls and results.
