@@ -24,7 +24,7 @@ from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.answer import read_answer
 from atlas_sidecar.adapters.providers.wire.chat_answer import ChatDecoder
 from atlas_sidecar.adapters.providers.wire.chat_request import Body, Dialect, chat_body
-from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, TextRule, Verdict
+from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, TextRule, Verdict, refused_knob
 from atlas_sidecar.adapters.providers.wire.ratelimits import openai_rate_limit
 from atlas_sidecar.adapters.providers.wire.sdk import Sdk, SdkClient
 from atlas_sidecar.adapters.providers.wire.tools import caller_names
@@ -77,6 +77,7 @@ def groq_taxonomy(provider: str, secret: Callable[[], str | None] = lambda: None
         codes=_CODES,
         texts=_TEXTS,
         status_of_kind={"invalid_request_error": 400, "internal_server_error": 500},
+        further=refused_knob,
         secret=secret,
     )
 

@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from atlas_sidecar.adapters.providers.wire.errors import Fault, Taxonomy, TextRule, Verdict
-from atlas_sidecar.adapters.providers.wire.shown import KNOB_FIELDS, first_field
+from atlas_sidecar.adapters.providers.wire.errors import Fault, Taxonomy, TextRule, Verdict, refused_knob
 from atlas_sidecar.core.errors import ErrorClass
 
 _QUOTA: Final = Verdict(ErrorClass.QUOTA_EXHAUSTED, scope="provider")
@@ -103,7 +102,7 @@ def _further(fault: Fault) -> Verdict | None:
         return _FILTERED
     if fault.code == "string_above_max_length":  # of a text, or of an id or a name that other models take
         return _TOO_LONG if not fault.param or _CONTENT.match(fault.param) else _REFUSED_PARAMETER
-    return _REFUSED_PARAMETER if fault.status in {400, 422} and first_field(fault.param) in KNOB_FIELDS else None
+    return refused_knob(fault)
 
 
 def openai_taxonomy(provider: str, secret: Callable[[], str | None] = lambda: None) -> Taxonomy:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlas_sidecar.adapters.providers.groq import groq_taxonomy
 from atlas_sidecar.adapters.providers.openai_errors import openai_taxonomy
 from atlas_sidecar.adapters.providers.wire.errors import (
     Fault,
@@ -102,6 +103,7 @@ def refused(**error: Any) -> Verdict:
     [
         {"code": None, "param": "reasoning_effort"},
         {"code": None, "param": "reasoning.effort"},
+        {"code": None, "param": "model"},
         {"code": "of_tomorrow", "param": "stop"},
         {"code": None, "param": "tools[0].function.parameters"},
         {"code": None, "param": "text.format.schema"},
@@ -125,6 +127,13 @@ def refused(**error: Any) -> Verdict:
 def test_what_only_this_model_refuses_leaves_the_next_one_its_chance(error: dict[str, Any]) -> None:
     verdict = refused(**error)
     assert (verdict.error_class, verdict.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
+
+
+def test_groq_too_refuses_how_a_model_is_to_answer_without_blame() -> None:
+    groq = groq_taxonomy("groq")
+    verdict = groq.verdict(Fault(400, kind="invalid_request_error", param="reasoning_effort"))
+    assert (verdict.error_class, verdict.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
+    assert groq.verdict(Fault(400, param="messages")).error_class is ErrorClass.INVALID_REQUEST
 
 
 @pytest.mark.parametrize("param", [None, "messages[1].content", "messages[1].content[0].text", "input[0].content"])

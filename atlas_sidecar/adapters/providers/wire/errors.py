@@ -18,7 +18,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from atlas_sidecar.adapters.providers.wire.shown import repeats, safe_code, safe_id, safe_param
+from atlas_sidecar.adapters.providers.wire.shown import (
+    KNOB_FIELDS,
+    first_field,
+    repeats,
+    safe_code,
+    safe_id,
+    safe_param,
+)
 from atlas_sidecar.adapters.providers.wire.waits import header_wait_s, message_wait_s
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 
@@ -208,6 +215,15 @@ class Taxonomy:
         )
         error.provider_request_id = provider_request_id
         return error
+
+
+def refused_knob(fault: Fault) -> Verdict | None:
+    """Return MODEL_UNAVAILABLE without blame for a 400 about how to answer: another model may take it.
+
+    For a Taxonomy's `further`.
+    """
+    known = fault.status in {400, 422} and first_field(fault.param) in KNOB_FIELDS
+    return Verdict(ErrorClass.MODEL_UNAVAILABLE, breaks_model=False) if known else None
 
 
 def request_id(headers: Mapping[str, str]) -> str:
