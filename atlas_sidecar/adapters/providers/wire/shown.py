@@ -33,12 +33,12 @@ _WORDS: Final = frozenset(
 # The first fields of what OpenAI's APIs call a parameter: what is said, and how it is to be answered.
 CONTENT_FIELDS: Final = frozenset("messages input instructions prompt system contents".split())
 KNOB_FIELDS: Final = frozenset(
-    "model reasoning reasoning_effort reasoning_format include_reasoning verbosity text stop temperature top_p top_k seed "
-    "n logprobs top_logprobs tools tool_choice parallel_tool_calls functions function_call response_format "
-    "max_tokens max_completion_tokens max_output_tokens max_tool_calls store include metadata modalities audio prediction "
-    "presence_penalty frequency_penalty logit_bias truncation stream stream_options service_tier prompt_cache_key "
-    "prompt_cache_retention prompt_cache_options user safety_identifier background previous_response_id "
-    "web_search_options".split()
+    "model reasoning reasoning_effort reasoning_format include_reasoning verbosity text stop temperature top_p top_k "
+    "seed n logprobs top_logprobs tools tool_choice parallel_tool_calls functions function_call response_format "
+    "max_tokens max_completion_tokens max_output_tokens max_tool_calls store include metadata modalities audio "
+    "prediction presence_penalty frequency_penalty logit_bias truncation stream stream_options service_tier "
+    "prompt_cache_key prompt_cache_retention prompt_cache_options user safety_identifier background "
+    "previous_response_id web_search_options".split()
 )
 
 
