@@ -370,6 +370,35 @@ async def test_reasoning_of_a_compatible_server_goes_back_to_it_with_the_turn_of
     assert [{"reasoning_content", "reasoning"} & set(turn) for turn in turns[1:]] == [set(), set()]
 
 
+async def test_details_of_reasoning_go_back_whole_and_in_the_place_of_its_text(upstream: Upstream) -> None:
+    piece, tool = {"type": "reasoning.text", "index": 0}, {"index": 0, "id": "call_1", "function": {"name": "f"}}
+    secret = {"type": "reasoning.encrypted", "data": "ENC", "index": 1}
+    deltas: list[dict[str, Any]] = [
+        {"reasoning": "h", "reasoning_details": [{**piece, "text": "h"}]},
+        {"reasoning": "m", "reasoning_details": [{**piece, "text": "m", "signature": None}, 7]},
+        {"reasoning_details": [{**piece, "text": "", "signature": "SIG"}, secret]},
+        {"reasoning_details": [secret], "tool_calls": [tool]},
+    ]
+    said = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    hidden = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas[3:]]
+    end = (chunk(finish="tool_calls"), "[DONE]")
+    asked = call()
+    async with aclosing(make("openai", upstream.url)) as adapter:
+        for chunks, expected in (
+            (said, [{**piece, "text": "hm", "signature": "SIG"}, secret, secret]),
+            (hidden, [secret]),
+        ):
+            upstream.answer(Answer.sse(*chunks, *end), Answer.sse(*GOOD))
+            answer = PutTogether("openai")
+            for event in (event for batch in (await collect(adapter, asked)).batches for event in batch):
+                if not isinstance(event, Head | UsageReport | Finished):
+                    answer.add(event)
+            await collect(adapter, replace(asked, request=replace(asked.request, messages=(answer.message(),))))
+            turn = upstream.requests[-1].json["messages"][0]
+            assert turn["reasoning_details"] == expected
+            assert "reasoning" not in turn
+
+
 def without_calls(turn: Message) -> Message:
     return Message(
         turn.role, tuple(p._replace(content=Text("So")) if isinstance(p.content, ToolCall) else p for p in turn.parts)

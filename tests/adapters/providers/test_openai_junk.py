@@ -37,6 +37,7 @@ DELTA = objects(
     content=TEXT | st.lists(objects(text=TEXT, thinking=st.lists(objects(text=TEXT), max_size=2)), max_size=2),
     reasoning=TEXT,
     reasoning_content=TEXT,
+    reasoning_details=st.lists(objects(type=TEXT, index=COUNT, text=TEXT, summary=TEXT, data=TEXT), max_size=2),
     refusal=TEXT,
     tool_calls=st.lists(TOOL, max_size=3),
     function_call=FUNCTION,
@@ -133,7 +134,7 @@ def encoded(documents: list[dict[str, Any]]) -> list[SseEvent]:
 
 @given(st.lists(CHUNK, max_size=5))
 def test_chat_chunks_of_any_form_are_decoded_or_refused(chunks: list[dict[str, Any]]) -> None:
-    decoder = ChatDecoder(TAXONOMY, "openai", 0.0)
+    decoder = ChatDecoder(TAXONOMY, "openai", 0.0, signs_reasoning=True)
     hold(decoder, lambda out: decoder.events([*encoded(chunks), SseEvent(b"", DONE)], out))
     whole = ChatDecoder(TAXONOMY, "openai", 0.0)
     hold(whole, lambda out: whole.whole(json.dumps(chunks[0] if chunks else {}).encode(), out))

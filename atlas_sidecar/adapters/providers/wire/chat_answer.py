@@ -29,7 +29,7 @@ from atlas_sidecar.adapters.providers.wire.chat_chunks import (
     PromptDetails,
     ToolFragment,
 )
-from atlas_sidecar.adapters.providers.wire.chat_held import Audio, Logprobs
+from atlas_sidecar.adapters.providers.wire.chat_held import Audio, Logprobs, ReasoningDetails
 from atlas_sidecar.adapters.providers.wire.chat_request import REASONING_FIELDS, TOOL_CALL, ReasoningOrigin
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, fault_of_object
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
@@ -112,7 +112,7 @@ class ChatDecoder:
         self._done_marker = done_marker
         self._parts = 0
         self._text = self._reasoning = self._refusal = self._audio_part = -1
-        self._audio, self._logprobs = Audio(), Logprobs()
+        self._audio, self._logprobs, self._details = Audio(), Logprobs(), ReasoningDetails()
         self._held = 0  # characters that are told at the end only
         self._calls: list[_Call] = []
         self._raw_finish: str | None = None
@@ -190,10 +190,7 @@ class ChatDecoder:
             self._raw_finish = choice.finish_reason
 
     def _delta(self, delta: Delta, out: list[ProviderEvent]) -> None:
-        reasoning = delta.reasoning_content or delta.reasoning
-        if reasoning:
-            self._reasoning_field = self._reasoning_field or REASONING_FIELDS[not delta.reasoning_content]
-            self._add_reasoning(reasoning, out)
+        self._reason(delta, out)
         if isinstance(delta.content, str):
             self._add_text(delta.content, out)
         else:
@@ -215,6 +212,14 @@ class ChatDecoder:
             self._hold(self._audio.add(delta.audio))
         for type_, raw in delta.opaque_parts():
             out.append(OpaqueDelta(self._new_part(), Opaque(self._kind, type_, raw)))
+
+    def _reason(self, delta: Delta, out: list[ProviderEvent]) -> None:
+        reasoning = delta.reasoning_content or delta.reasoning
+        if reasoning:
+            self._reasoning_field = self._reasoning_field or REASONING_FIELDS[not delta.reasoning_content]
+            self._add_reasoning(reasoning, out)
+        if delta.reasoning_details:
+            self._hold(self._details.add(delta.reasoning_details))
 
     def _add_text(self, text: str, out: list[ProviderEvent]) -> None:
         if text:
@@ -297,14 +302,20 @@ class ChatDecoder:
         if reason is FinishReason.STOP and self._refusal >= 0 and self._text < 0:
             reason = FinishReason.REFUSAL
         self._tell_held(out)
-        if self._signs_reasoning and self._reasoning_field:
-            origin = ReasoningOrigin(self._taxonomy.provider, self._reasoning_field)
-            out.append(SignatureDelta(self._reasoning, msgspec.json.encode(origin)))
+        if self._signs_reasoning and (self._reasoning_field or self._details):
+            self._sign_reasoning(out)
         for call in self._calls:
             if not call.arguments and not call.custom:
                 out.append(ToolArguments(call.part, "{}"))
         self.finished = True
         out.append(Finished(reason, raw or "", self._usage, self._metadata))
+
+    def _sign_reasoning(self, out: list[ProviderEvent]) -> None:
+        if self._reasoning < 0:
+            self._reasoning = self._new_part()
+            out.append(ReasoningDelta(self._reasoning, "", redacted=True))
+        origin = ReasoningOrigin(self._taxonomy.provider, self._reasoning_field, self._details.whole())
+        out.append(SignatureDelta(self._reasoning, msgspec.json.encode(origin)))
 
     def _tell_held(self, out: list[ProviderEvent]) -> None:
         if self._audio_part >= 0:

@@ -80,6 +80,7 @@ class Delta(_Struct):
     content: str | list[ContentPart] | None = None
     reasoning_content: str | None = None  # DeepSeek, vLLM
     reasoning: str | None = None  # Groq, OpenRouter, newer vLLM
+    reasoning_details: list[Any] | None = None  # OpenRouter
     refusal: str | None = None
     tool_calls: list[ToolFragment] | None = None
     function_call: ToolFunction | None = None  # the form before tools: one call, without an id
@@ -95,6 +96,7 @@ class Delta(_Struct):
             or self.function_call
             or self.reasoning
             or self.reasoning_content
+            or self.reasoning_details
             or self.refusal
             or self.annotations is not _NOTHING
             or self.audio

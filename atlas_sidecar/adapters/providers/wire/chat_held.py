@@ -1,7 +1,8 @@
-"""What a chat-completions answer says in pieces that mean something only together: audio and log probabilities. Pure.
+"""What a chat-completions answer says in pieces that mean something only together. Pure.
 
 Rules kept here:
 - Audio is one document: the pieces of its sound and of its transcript are joined, of anything else the last counts.
+- Details of reasoning (OpenRouter) are a list; pieces of one text in it are joined, for they are refused apart.
 - Log probabilities are bounded, for they are told with the last event: what is beyond is left away, and that is said.
 """
 
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+_TEXTS: Final = ("text", "summary")
 MAX_LOGPROBS: Final = 20_000
 
 
@@ -69,3 +71,39 @@ class Logprobs:
                     self.said["cut"] = True
                     return
                 self.said.setdefault(name, []).append(token)
+
+
+class ReasoningDetails:
+    """The `reasoning_details` of one answer."""
+
+    def __init__(self) -> None:
+        self._details: list[tuple[dict[str, Any], list[str]]] = []  # each with the pieces of its text
+
+    def __bool__(self) -> bool:
+        return bool(self._details)
+
+    def add(self, details: list[Any]) -> int:
+        """Take a chunk's in; return the characters that they hold."""
+        size = 0
+        for detail in details:
+            if not isinstance(detail, dict):
+                continue
+            size += len(str(detail))
+            name = next((name for name in _TEXTS if isinstance(detail.get(name), str)), "")
+            rest = {key: value for key, value in detail.items() if key != name and value is not None}
+            last = self._details[-1] if self._details else ({}, [])
+            if not name or "index" not in rest or any(last[0].get(key) != rest.get(key) for key in ("type", "index")):
+                last = (rest, [])
+                self._details.append(last)
+            last[0].update(rest)
+            if name:
+                last[0][name] = ""
+                last[1].append(detail[name])
+        return size
+
+    def whole(self) -> list[dict[str, Any]]:
+        """Return the details as they go back."""
+        return [
+            {name: "".join(pieces) if name in _TEXTS and pieces else value for name, value in detail.items()}
+            for detail, pieces in self._details
+        ]

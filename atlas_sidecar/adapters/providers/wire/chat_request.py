@@ -80,11 +80,15 @@ class Dialect:
         return MAX_ID if self.openais_limits else None
 
 
-class ReasoningOrigin(msgspec.Struct):
-    """Who made a part of reasoning, and the field that it came in; it is the part's signature, as JSON."""
+class ReasoningOrigin(msgspec.Struct, omit_defaults=True):
+    """Who made a part of reasoning, and the field that it came in; it is the part's signature, as JSON.
+
+    `details`: what goes back in the place of the text, in `reasoning_details`.
+    """
 
     provider: str = ""
     field: str = ""
+    details: list[Any] = []
 
 
 class Body(NamedTuple):
@@ -256,7 +260,9 @@ def _assistant(parts: list[Part], dialect: Dialect, provider: str) -> JsonObject
     for part in parts if provider else ():
         if isinstance(part.content, Reasoning) and part.signature_origin == dialect.kind:
             origin = _origin(part.signature)
-            if origin.provider == provider and origin.field in REASONING_FIELDS:
+            if origin.provider == provider and origin.details:
+                turn["reasoning_details"] = origin.details
+            elif origin.provider == provider and origin.field in REASONING_FIELDS:
                 turn[origin.field] = turn.get(origin.field, "") + part.content.text
     return turn
 
