@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from atlas_sidecar.adapters.providers.google_schema import reduced_schema
 from atlas_sidecar.adapters.providers.wire.blobs import base64_of
+from atlas_sidecar.adapters.providers.wire.json_in_words import json_beside_tools
 from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.core.demands import is_text_document, plain_mime_type
 from atlas_sidecar.core.json_text import parse
@@ -231,8 +232,7 @@ def _response_format(
         return
     schema = reduced_schema(parse(wanted.json_schema)) if wanted.json_schema else None
     if with_tools:  # before Gemini 3, JSON output and functions exclude each other
-        suffix = f" that fits this JSON schema: {json.dumps(schema)}" if schema else ""
-        system.append({"text": f"When you do not call a function, answer with one JSON object{suffix}"})
+        system.append({"text": json_beside_tools(json.dumps(schema) if schema else "")})
         return
     config["responseMimeType"] = "application/json"
     if schema is not None:

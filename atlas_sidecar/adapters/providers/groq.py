@@ -4,6 +4,7 @@ Rules kept here:
 - `base_url` is the SDK's ("https://api.groq.com"); one ending in "/openai/v1", as OpenAI clients write it, works.
 - Reasoning is asked for in its own field (`reasoning_format: parsed`), never as tags within the text.
 - A JSON schema is asked for without a stream: Groq offers the two only apart. The answer is read the same way.
+- JSON output beside tools is asked for in words: Groq refuses a response format there.
 - A malformed tool call (`tool_use_failed`) is worth one more request; the failed text goes nowhere.
 """
 
@@ -25,11 +26,23 @@ from atlas_sidecar.adapters.providers.wire.answer import read_answer
 from atlas_sidecar.adapters.providers.wire.chat_answer import ChatDecoder
 from atlas_sidecar.adapters.providers.wire.chat_request import Body, Dialect, chat_body
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, TextRule, Verdict, refused_knob
+from atlas_sidecar.adapters.providers.wire.json_in_words import json_beside_tools
 from atlas_sidecar.adapters.providers.wire.ratelimits import openai_rate_limit
 from atlas_sidecar.adapters.providers.wire.sdk import Sdk, SdkClient
 from atlas_sidecar.adapters.providers.wire.tools import caller_names
 from atlas_sidecar.core.errors import ErrorClass
-from atlas_sidecar.core.types import Capability, ProviderBatch, ProviderCall, RateLimit, ReasoningEffort
+from atlas_sidecar.core.types import (
+    Capability,
+    Message,
+    Part,
+    ProviderBatch,
+    ProviderCall,
+    RateLimit,
+    ReasoningEffort,
+    ResponseFormat,
+    Role,
+    Text,
+)
 
 DEFAULT_BASE_URL: Final = "https://api.groq.com"
 _PATH: Final = "/openai/v1"
@@ -97,12 +110,28 @@ _DIALECT: Final = Dialect("max_completion_tokens", effort_word, strict_schemas=F
 
 def groq_body(call: ProviderCall) -> Body:
     """Return the JSON body of one call, and what is left out of it."""
-    if call.request.response_format.json_schema:
-        call = replace(call, stream=False)
+    call = _with_format_apart(call)
     body, left_out = chat_body(call, _DIALECT)
     if Capability.REASONING in call.model.capabilities and "include_reasoning" not in body:
         body.setdefault("reasoning_format", "parsed")
     return Body(body, left_out)
+
+
+def _with_format_apart(call: ProviderCall) -> ProviderCall:
+    """Return a call without what Groq takes only apart: a response format beside tools, a schema beside a stream."""
+    request = call.request
+    wanted = request.response_format
+    if (request.tools or call.options.get("tools")) and (wanted.json_schema or wanted.json_object):
+        messages = _with_system_text(request.messages, json_beside_tools(wanted.json_schema))
+        return replace(call, request=replace(request, messages=messages, response_format=ResponseFormat()))
+    return replace(call, stream=False) if wanted.json_schema else call
+
+
+def _with_system_text(messages: tuple[Message, ...], text: str) -> tuple[Message, ...]:
+    first, added = (messages[0] if messages else None), Part(Text(text))
+    if first is not None and first.role is Role.SYSTEM:
+        return (first._replace(parts=(*first.parts, added)), *messages[1:])
+    return (Message(Role.SYSTEM, (added,)), *messages)
 
 
 class GroqProvider:

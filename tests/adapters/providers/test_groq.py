@@ -1,0 +1,68 @@
+"""What only Groq does: its limits on a request, its refusals, its usage. Over real sockets, through the real SDK."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from atlas_sidecar.adapters.providers.groq import GroqProvider
+from atlas_sidecar.adapters.providers.settings import ProviderSettings
+from atlas_sidecar.core.types import GenerateRequest, Message, Part, Requirements, ResponseFormat, Role, Text, Tool
+from tests.adapters.replay import Answer, Got, Upstream, call, collect, model
+
+SCHEMA = '{"type":"object","properties":{"a":{"type":"string"}}}'
+ADD = Tool("add", "Adds.", "")
+QUESTION = Message(Role.USER, (Part(Text("Hello")),))
+
+
+def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {"id": "c1", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+HELLO = Answer.sse(chunk(content="Hello"), chunk("stop"), "[DONE]")
+
+
+@pytest.fixture
+async def provider(upstream: Upstream) -> AsyncIterator[GroqProvider]:
+    upstream.answer(HELLO)
+    async with aclosing(GroqProvider(ProviderSettings("groq", "groq", upstream.url, lambda: "k-1"))) as made:
+        yield made
+
+
+async def ask(
+    provider: GroqProvider, *messages: Message, name: str = "openai/gpt-oss-120b", options: Any = None, **fields: Any
+) -> Got:
+    request = GenerateRequest(Requirements(), messages or (QUESTION,), **fields)
+    return await collect(provider, call(None, request, model=model(name, "groq"), options=options or {}))
+
+
+@pytest.mark.parametrize("wanted", [ResponseFormat(SCHEMA), ResponseFormat(json_object=True)])
+async def test_json_output_beside_tools_is_asked_for_in_words_and_streamed(
+    provider: GroqProvider, upstream: Upstream, wanted: ResponseFormat
+) -> None:
+    rules = Message(Role.SYSTEM, (Part(Text("Be brief.")),))
+    assert (await ask(provider, rules, QUESTION, tools=(ADD,), response_format=wanted)).text == "Hello"
+    await ask(provider, tools=(ADD,), response_format=wanted)
+    hosted = {"tools": [{"type": "browser_search"}]}
+    await ask(provider, options=hosted, response_format=wanted)
+    for seen in upstream.requests:
+        body = seen.json
+        assert "response_format" not in body
+        assert (body["stream"], len(body["tools"])) == (True, 1)
+        assert [turn["role"] for turn in body["messages"]] == ["system", "user"]
+        assert "one JSON object" in body["messages"][0]["content"]
+        assert (SCHEMA in body["messages"][0]["content"]) is bool(wanted.json_schema)
+    assert upstream.requests[0].json["messages"][0]["content"].startswith("Be brief.\n\n")
+
+
+async def test_json_output_without_tools_is_asked_for_in_its_own_field(
+    provider: GroqProvider, upstream: Upstream
+) -> None:
+    await ask(provider, response_format=ResponseFormat(SCHEMA))
+    await ask(provider, response_format=ResponseFormat(json_object=True))
+    schema, anything = (seen.json for seen in upstream.requests)
+    assert (schema["response_format"]["type"], schema.get("stream")) == ("json_schema", None)
+    assert (anything["response_format"], anything["stream"]) == ({"type": "json_object"}, True)
