@@ -80,6 +80,16 @@ _CODES: Final[Mapping[str, Verdict]] = {
 _TEXTS: Final = (
     TextRule(frozenset({413, 429}), re.compile(r"^Request too large\b"), _TOO_LONG),
     TextRule(frozenset({400}), re.compile(r"reduce the length of the messages"), _TOO_LONG),
+    # What only Groq or this model refuses. (A failed tool call has its code, whatever its text quotes.)
+    TextRule(
+        frozenset({400}),
+        re.compile(
+            r"^(?!Failed to |Tool call validation).*(?:is not supported|is unsupported|does not support"
+            r"|cannot be combined|must be a string|must be less than or equal to|maximum number of items)",
+            re.IGNORECASE | re.DOTALL,
+        ),
+        _REFUSED_PARAMETER,
+    ),
 )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from atlas_sidecar.adapters.providers.groq import GroqProvider
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
+from atlas_sidecar.core.errors import ErrorClass
 from atlas_sidecar.core.types import GenerateRequest, Message, Part, Requirements, ResponseFormat, Role, Text, Tool
 from tests.adapters.replay import Answer, Got, Upstream, call, collect, model
 
@@ -66,3 +67,34 @@ async def test_json_output_without_tools_is_asked_for_in_its_own_field(
     schema, anything = (seen.json for seen in upstream.requests)
     assert (schema["response_format"]["type"], schema.get("stream")) == ("json_schema", None)
     assert (anything["response_format"], anything["stream"]) == ({"type": "json_object"}, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`reasoning_format` is not supported with this model",
+        "This model does not support response format `json_schema`.",
+        "json mode cannot be combined with tool/function calling",
+        "'messages.0' : the following must be satisfied[('messages.0.content' : value must be a string)]",
+        "invalid schema for response format: response_format/json_schema/next_step: minItems is not supported",
+        "'tools' : maximum number of items is 128",
+        "property 'store' is unsupported, did you mean 'stop'?",
+        "`max_completion_tokens` must be less than or equal to `16384`",
+    ],
+)
+async def test_what_only_this_model_refuses_lets_the_chain_go_on(
+    provider: GroqProvider, upstream: Upstream, text: str
+) -> None:
+    upstream.answer(Answer.json({"error": {"message": text, "type": "invalid_request_error"}}, 400))
+    error = (await ask(provider)).error
+    assert error is not None
+    assert (error.error_class, error.breaks_model) == (ErrorClass.MODEL_UNAVAILABLE, False)
+
+
+async def test_a_failed_tool_call_is_one_whatever_its_text_quotes(provider: GroqProvider, upstream: Upstream) -> None:
+    text = "Tool call validation failed: parameters for tool f did not match schema: errors: [`/a`: must be a string]"
+    failure = {"message": text, "type": "invalid_request_error", "code": "tool_use_failed", "failed_generation": "{}"}
+    upstream.answer(Answer.json({"error": failure}, 400))
+    error = (await ask(provider)).error
+    assert error is not None
+    assert (error.error_class, error.retry_once) == (ErrorClass.TEMPORARY, True)
