@@ -31,7 +31,9 @@ _TOO_LONG_TEXT: Final = re.compile(r"exceeds? the maximum number of tokens|reque
 _NOTHING_TEXT: Final = re.compile(r"limit: 0\b")
 _MODEL_TEXT: Final = re.compile(
     r"is not (?:enabled|supported|available)|(?:does|do) not support|only (?:supported|works) (?:by|for|in|with)"
-    r"|missing a thought_signature|is unsupported",
+    r"|missing a thought_signature|is unsupported|unsupported mime type|can ?not be used with|cannot fetch content"
+    r"|unable to process|budget \(?-?\d+\)? is invalid|is invalid\. please choose|cannot find field"
+    r"|invalid function name|only .{1,80} are supported",
     re.IGNORECASE,
 )
 
