@@ -11,7 +11,17 @@ import pytest
 from atlas_sidecar.adapters.providers.groq import GroqProvider
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.core.errors import ErrorClass
-from atlas_sidecar.core.types import GenerateRequest, Message, Part, Requirements, ResponseFormat, Role, Text, Tool
+from atlas_sidecar.core.types import (
+    GenerateRequest,
+    Message,
+    Part,
+    Requirements,
+    ResponseFormat,
+    Role,
+    Text,
+    Tool,
+    Usage,
+)
 from tests.adapters.replay import Answer, Got, Upstream, call, collect, model
 
 SCHEMA = '{"type":"object","properties":{"a":{"type":"string"}}}'
@@ -98,3 +108,19 @@ async def test_a_failed_tool_call_is_one_whatever_its_text_quotes(provider: Groq
     error = (await ask(provider)).error
     assert error is not None
     assert (error.error_class, error.retry_once) == (ErrorClass.TEMPORARY, True)
+
+
+def whole(**more: Any) -> Answer:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
+    return Answer.json({"id": "c1", "choices": [choice], **more})
+
+
+COUNTS = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+async def test_counts_are_read_from_where_they_are(provider: GroqProvider, upstream: Upstream) -> None:
+    upstream.answer(whole(usage=COUNTS, x_groq={"id": "r", "usage": {"dram_cached_tokens": 3}}))
+    assert (await ask(provider)).usage == Usage(input_tokens=10, output_tokens=5)
+    last = {"id": "c1", "choices": [], "x_groq": {"id": "r", "usage": COUNTS}}
+    upstream.answer(Answer.sse(chunk(content="Hello"), chunk("stop"), last, "[DONE]"))
+    assert (await ask(provider)).usage == Usage(input_tokens=10, output_tokens=5)

@@ -156,7 +156,9 @@ class ChatDecoder:
         if chunk.x_groq is not None:
             if chunk.x_groq.error is not None:
                 raise self._error(chunk.x_groq.error)
-            usage = chunk.x_groq.usage or usage
+            said = chunk.x_groq.usage  # the counts in a stream; of a whole answer only what the hardware cached
+            if usage is None and said is not None and said.prompt_tokens is not None:
+                usage = said
         if usage is not None:
             self._usage = usage_of(usage)
             out.append(UsageReport(self._usage))
