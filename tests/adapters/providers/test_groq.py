@@ -124,3 +124,16 @@ async def test_counts_are_read_from_where_they_are(provider: GroqProvider, upstr
     last = {"id": "c1", "choices": [], "x_groq": {"id": "r", "usage": COUNTS}}
     upstream.answer(Answer.sse(chunk(content="Hello"), chunk("stop"), last, "[DONE]"))
     assert (await ask(provider)).usage == Usage(input_tokens=10, output_tokens=5)
+
+
+async def test_what_a_compound_system_did_is_in_the_metadata(provider: GroqProvider, upstream: Upstream) -> None:
+    breakdown, listed = {"models": [{"model": "m-1", "usage": COUNTS}]}, [{"id": "l1", "tools": []}]
+    upstream.answer(whole(usage_breakdown=breakdown, mcp_list_tools=listed))
+    got = await ask(provider)
+    assert got.finished is not None
+    assert (got.finished.metadata["usage_breakdown"], got.finished.metadata["mcp_list_tools"]) == (breakdown, listed)
+    last = {**chunk("stop"), "x_groq": {"usage": COUNTS, "usage_breakdown": breakdown}}
+    upstream.answer(Answer.sse(chunk(content="Hello"), last, "[DONE]"))
+    got = await ask(provider)
+    assert got.finished is not None
+    assert got.finished.metadata["usage_breakdown"] == breakdown

@@ -133,6 +133,8 @@ class ChatDecoder:
     def whole(self, body: bytes, out: list[ProviderEvent]) -> None:
         """Take a body that is the whole answer."""
         chunk = _decode(body)
+        self._note("usage_breakdown", chunk.usage_breakdown)
+        self._note("mcp_list_tools", chunk.mcp_list_tools)
         self._chunk(chunk, out)
         if chunk.choices:
             self._finish(out, whole=True)
@@ -159,6 +161,7 @@ class ChatDecoder:
             said = chunk.x_groq.usage  # the counts in a stream; of a whole answer only what the hardware cached
             if usage is None and said is not None and said.prompt_tokens is not None:
                 usage = said
+            self._note("usage_breakdown", chunk.x_groq.usage_breakdown)
         if usage is not None:
             self._usage = usage_of(usage)
             out.append(UsageReport(self._usage))
@@ -339,6 +342,10 @@ class ChatDecoder:
         ):
             if value:
                 self._metadata[name] = value[:256]
+
+    def _note(self, name: str, value: Any) -> None:
+        if value:
+            self._metadata[name] = value
 
     def _error(self, reported: Any) -> ProviderError:
         fault = fault_of_object(200, {"error": reported})

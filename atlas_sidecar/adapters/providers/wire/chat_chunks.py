@@ -149,9 +149,10 @@ class ChatUsage(_Struct):
 
 
 class Groq(_Struct):
-    """Groq's envelope in a stream."""
+    """Groq's envelope in a stream; `usage_breakdown`: which models a compound system asked."""
 
     usage: ChatUsage | None = None
+    usage_breakdown: Any = None
     error: str | dict[str, Any] | None = None
 
 
@@ -166,4 +167,6 @@ class Chunk(_Struct):
     service_tier: str | None = None
     prompt_filter_results: Any = None  # Azure
     x_groq: Groq | None = None
+    usage_breakdown: Any = None  # Groq's, of a whole answer
+    mcp_list_tools: Any = None
     error: str | dict[str, Any] | None = None
