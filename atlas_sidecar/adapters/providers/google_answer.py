@@ -122,17 +122,20 @@ class GoogleDecoder:
 
     def events(self, events: Sequence[SseEvent], out: list[ProviderEvent]) -> None:
         """Take the events of one read; see wire.answer.Decoder."""
-        for event in events:
-            self._chunk(_CHUNK.decode(event.data), out)
-        if self._counted:
-            self._counted = False
-            out.append(UsageReport(self._usage(final=False)))
+        try:
+            for event in events:
+                self._chunk(_CHUNK.decode(event.data), out)
+        finally:
+            self._report(out)
 
     def whole(self, body: bytes, out: list[ProviderEvent]) -> None:
         """Take a whole answer: one chunk, or a list of them; see wire.answer.Decoder."""
         chunks = _CHUNKS.decode(body) if body.lstrip()[:1] == b"[" else [_CHUNK.decode(body)]
-        for chunk in chunks:
-            self._chunk(chunk, out)
+        try:
+            for chunk in chunks:
+                self._chunk(chunk, out)
+        finally:
+            self._report(out)
         if self._finish_reason is None and any(chunk.candidates is not None for chunk in chunks):
             self._finish_reason = ""  # a whole answer may leave it out
         self.end(out)
@@ -224,6 +227,12 @@ class GoogleDecoder:
             value = getattr(counts, name)
             if value is not None:
                 setattr(self._counts, name, value)
+
+    def _report(self, out: list[ProviderEvent]) -> None:
+        """Append what was counted since the last report, also where an error follows: it is charged."""
+        if self._counted:
+            self._counted = False
+            out.append(UsageReport(self._usage(final=False)))
 
     def _usage(self, *, final: bool) -> Usage:
         """Return the usage in disjoint counts; `final`: counts that were never said are zeros, if others were."""

@@ -1,0 +1,52 @@
+"""The decoder of Gemini's answers alone: what is counted, kept and concluded from unusual documents."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from atlas_sidecar.adapters.providers.google_answer import GoogleDecoder
+from atlas_sidecar.adapters.providers.wire.sse import SseEvent
+from atlas_sidecar.core.errors import ProviderError
+from atlas_sidecar.core.types import Finished, ProviderEvent, Usage, UsageReport
+
+USAGE = {"promptTokenCount": 9, "candidatesTokenCount": 5, "totalTokenCount": 14}
+OVERLOADED = {"error": {"code": 503, "status": "UNAVAILABLE"}}
+
+
+def says(*parts: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"content": {"parts": list(parts)}, **more}
+    return {"candidates": [{**candidate, "finishReason": finish} if finish else candidate], "responseId": "r1"}
+
+
+def decode(*documents: Any, whole: bool = False) -> tuple[list[ProviderEvent], Exception | None]:
+    """Return the events of a stream (one read) or of a whole answer, and the error it ended in."""
+    decoder, out = GoogleDecoder(), list[ProviderEvent]()
+    try:
+        if whole:
+            decoder.whole(json.dumps(documents[0] if len(documents) == 1 else documents).encode(), out)
+        else:
+            decoder.events([SseEvent(b"", json.dumps(document).encode()) for document in documents], out)
+            decoder.end(out)
+    except (ProviderError, msgspec.DecodeError) as error:
+        return out, error
+    return out, None
+
+
+def finished(*documents: Any, whole: bool = False) -> Finished:
+    out, error = decode(*documents, whole=whole)
+    assert error is None
+    assert isinstance(out[-1], Finished)
+    return out[-1]
+
+
+@pytest.mark.parametrize(
+    ("rest", "whole"),
+    [([], False), ([OVERLOADED], False), ([{"candidates": 7}], False), ([], True), ([OVERLOADED], True)],
+)
+def test_what_was_counted_is_reported_also_before_an_error(rest: list[Any], whole: bool) -> None:
+    out, _ = decode({"usageMetadata": USAGE}, *rest, whole=whole)
+    assert out[-1] == UsageReport(Usage(input_tokens=9, output_tokens=5))
