@@ -48,15 +48,15 @@ _TEXT, _THOUGHT, _OTHER = "text", "thought", "other"
 
 
 class _FunctionCall(msgspec.Struct):
-    name: str = ""
-    id: str = ""
+    name: str | None = None
+    id: str | None = None
     args: msgspec.Raw = msgspec.Raw()
 
 
 class _Part(msgspec.Struct, rename="camel"):
     text: str | None = None
-    thought: bool = False
-    thought_signature: str = ""
+    thought: bool | None = None
+    thought_signature: str | None = None
     function_call: _FunctionCall | None = None
 
 
@@ -65,7 +65,7 @@ class _Content(msgspec.Struct):
 
 
 class _Candidate(msgspec.Struct, rename="camel"):
-    index: int = 0
+    index: int | None = None
     content: _Content | None = None
     finish_reason: str | None = None
     finish_message: Any = None
@@ -93,8 +93,8 @@ class _Chunk(msgspec.Struct, rename="camel"):
     candidates: list[_Candidate] | None = None
     usage_metadata: _Counts | None = None
     prompt_feedback: _Feedback | None = None
-    response_id: str = ""
-    model_version: str = ""
+    response_id: str | None = None
+    model_version: str | None = None
     error: msgspec.Raw = msgspec.Raw()
 
 
@@ -168,7 +168,7 @@ class GoogleDecoder:
         if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
             self._blocked = chunk.prompt_feedback.block_reason
         for candidate in chunk.candidates or ():
-            if candidate.index == 0:
+            if not candidate.index:
                 self._candidate(candidate, out)
 
     def _candidate(self, candidate: _Candidate, out: list[ProviderEvent]) -> None:
@@ -208,7 +208,7 @@ class GoogleDecoder:
         index = self._next(_OTHER)
         self._called = True
         identity = call.id or f"{OWN_ID}{self._metadata.get('id') or f'{zlib.crc32(raw):08x}'}_{index}"
-        out.append(ToolCallStart(index, identity, call.name))
+        out.append(ToolCallStart(index, identity, call.name or ""))
         arguments = bytes(call.args).decode()
         out.append(ToolArguments(index, "{}" if arguments in {"", "null"} else arguments))
 

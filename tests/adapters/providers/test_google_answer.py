@@ -11,7 +11,15 @@ import pytest
 from atlas_sidecar.adapters.providers.google_answer import GoogleDecoder
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.core.errors import ProviderError
-from atlas_sidecar.core.types import Finished, ProviderEvent, Usage, UsageReport
+from atlas_sidecar.core.types import (
+    Finished,
+    ProviderEvent,
+    TextDelta,
+    ToolArguments,
+    ToolCallStart,
+    Usage,
+    UsageReport,
+)
 
 USAGE = {"promptTokenCount": 9, "candidatesTokenCount": 5, "totalTokenCount": 14}
 OVERLOADED = {"error": {"code": 503, "status": "UNAVAILABLE"}}
@@ -50,3 +58,15 @@ def finished(*documents: Any, whole: bool = False) -> Finished:
 def test_what_was_counted_is_reported_also_before_an_error(rest: list[Any], whole: bool) -> None:
     out, _ = decode({"usageMetadata": USAGE}, *rest, whole=whole)
     assert out[-1] == UsageReport(Usage(input_tokens=9, output_tokens=5))
+
+
+def test_null_is_read_as_not_said() -> None:
+    nothing = {"thought": None, "thoughtSignature": None}
+    call = {"functionCall": {"name": "f", "id": None, "args": None}, **nothing}
+    document = says({"text": "a", "functionCall": None, **nothing}, call, finish="STOP", index=None)
+    out, error = decode({**document, "responseId": None, "modelVersion": None, "promptFeedback": None})
+    assert error is None
+    assert out[0] == TextDelta(0, "a")
+    assert isinstance(out[1], ToolCallStart)
+    assert (out[1].name, bool(out[1].id)) == ("f", True)
+    assert out[2] == ToolArguments(1, "{}")
