@@ -64,9 +64,8 @@ FILTERED: Final = frozenset(
 MALFORMED: Final = frozenset(
     "MALFORMED_FUNCTION_CALL UNEXPECTED_TOOL_CALL MALFORMED_RESPONSE TOO_MANY_TOOL_CALLS".split()
 )
-NOT_ANSWERED: Final = frozenset(
-    "RECITATION LANGUAGE OTHER MISSING_THOUGHT_SIGNATURE IMAGE_OTHER NO_IMAGE IMAGE_RECITATION".split()
-)
+# They end an answer also where there is nothing in it. Any other reason, a new one too, is why there is none.
+NORMAL: Final = frozenset({"", "STOP", "MAX_TOKENS", "CONTINUATION", "FINISH_REASON_UNSPECIFIED"})
 
 
 def error_of_answer(status: int, headers: Mapping[str, str], body: bytes, now_unix_s: float) -> ProviderError:
@@ -93,7 +92,9 @@ def bad_end(reason: str) -> ProviderError | None:
         return TAXONOMY.filtered(reason)
     if reason in MALFORMED:
         return _ended(reason, _ONCE)
-    return _ended(reason, _NOT_THIS_MODEL) if reason in NOT_ANSWERED else None
+    if reason == "PUP_LIMITED_DISABLED":  # the account broke the policy on prohibited use
+        return _ended(reason, _AUTH)
+    return None if reason in NORMAL else _ended(reason, _NOT_THIS_MODEL)
 
 
 def _ended(reason: str, verdict: Verdict) -> ProviderError:

@@ -10,7 +10,7 @@ import pytest
 
 from atlas_sidecar.adapters.providers.google_answer import GoogleDecoder
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
-from atlas_sidecar.core.errors import ProviderError
+from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
     Finished,
     ProviderEvent,
@@ -70,3 +70,21 @@ def test_null_is_read_as_not_said() -> None:
     assert isinstance(out[1], ToolCallStart)
     assert (out[1].name, bool(out[1].id)) == ("f", True)
     assert out[2] == ToolArguments(1, "{}")
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected", "scope", "breaks"),
+    [
+        ("PUP_LIMITED_DISABLED", ErrorClass.AUTH, "provider", True),
+        ("SOMETHING_NEW", ErrorClass.MODEL_UNAVAILABLE, "model", False),
+        ("NO_IMAGE", ErrorClass.MODEL_UNAVAILABLE, "model", False),
+    ],
+)
+def test_no_content_and_no_normal_end_is_no_empty_answer(
+    reason: str, expected: ErrorClass, scope: str, breaks: bool
+) -> None:
+    for whole in (False, True):
+        _, error = decode(says(finish=reason), whole=whole)
+        assert isinstance(error, ProviderError)
+        assert (error.error_class, error.scope, error.breaks_model) == (expected, scope, breaks)
+        assert error.code == reason
