@@ -2,6 +2,7 @@
 
 Rules kept here:
 - The wire has no terminator of its own: an answer is complete when a finish reason was seen and the body ends cleanly.
+  One that says that it has no candidate at all is complete without, and empty.
 - Usage is cumulative: of each count the last one that was said holds. Cached tokens are inside the prompt's, tokens of
   tool results beside it, thoughts beside the answer's. A count that is missing at the end is a zero (proto3 omits it).
 - A part with a thought signature stays a part of its own; neighbours of one kind without one are one part.
@@ -119,6 +120,7 @@ class GoogleDecoder:
         self._called = False
         self._finish_reason: str | None = None
         self._blocked = ""
+        self._says_nothing = False  # "candidates": []
 
     def events(self, events: Sequence[SseEvent], out: list[ProviderEvent]) -> None:
         """Take the events of one read; see wire.answer.Decoder."""
@@ -136,12 +138,14 @@ class GoogleDecoder:
                 self._chunk(chunk, out)
         finally:
             self._report(out)
-        if self._finish_reason is None and any(chunk.candidates is not None for chunk in chunks):
-            self._finish_reason = ""  # a whole answer may leave it out
+        if self._finish_reason is None and any(c.candidates is not None or c.usage_metadata for c in chunks):
+            self._finish_reason = ""  # a whole answer may leave it out, and an empty list of candidates too
         self.end(out)
 
     def end(self, out: list[ProviderEvent]) -> None:
-        """The body ended cleanly: that completes the answer when a finish reason was seen."""
+        """The body ended cleanly: that completes the answer when a finish reason was seen, or that there is nothing."""
+        if self._says_nothing and self._finish_reason is None and not self.has_content:
+            self._finish_reason = ""
         if self._finish_reason is None and not self._blocked:
             return
         usage = self._usage(final=True)
@@ -167,6 +171,7 @@ class GoogleDecoder:
             self._note(id=chunk.response_id, model=chunk.model_version)
         if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
             self._blocked = chunk.prompt_feedback.block_reason
+        self._says_nothing = chunk.candidates == [] or (self._says_nothing and chunk.candidates is None)
         for candidate in chunk.candidates or ():
             if not candidate.index:
                 self._candidate(candidate, out)

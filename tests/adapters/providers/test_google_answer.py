@@ -53,7 +53,7 @@ def finished(*documents: Any, whole: bool = False) -> Finished:
 
 @pytest.mark.parametrize(
     ("rest", "whole"),
-    [([], False), ([OVERLOADED], False), ([{"candidates": 7}], False), ([], True), ([OVERLOADED], True)],
+    [([], False), ([OVERLOADED], False), ([{"candidates": 7}], False), ([OVERLOADED], True)],
 )
 def test_what_was_counted_is_reported_also_before_an_error(rest: list[Any], whole: bool) -> None:
     out, _ = decode({"usageMetadata": USAGE}, *rest, whole=whole)

@@ -152,7 +152,8 @@ async def test_a_refusal_of_any_shape_is_classified_by_its_status(
         ([chunk(finish="MALFORMED_FUNCTION_CALL")], ErrorClass.TEMPORARY),
         ([HELLO, chunk(finish="MALFORMED_FUNCTION_CALL")], ErrorClass.TEMPORARY),
         ([HELLO], ErrorClass.STREAM_BROKEN),  # no finish reason
-        ([{"candidates": []}], ErrorClass.TEMPORARY),
+        ([{"usageMetadata": USAGE}], ErrorClass.TEMPORARY),
+        ([HELLO, {"candidates": []}], ErrorClass.STREAM_BROKEN),
         ([HELLO, '{"candidates": [{"con'], ErrorClass.STREAM_BROKEN),
         ([], ErrorClass.TEMPORARY),
     ],
@@ -194,6 +195,8 @@ async def test_with_content_every_end_is_an_answer(
         {"candidates": [{"finishReason": "STOP"}]},
         {"candidates": [{"content": {"parts": None}, "finishReason": "STOP"}]},
         {"candidates": [{"content": {"parts": [{"text": ""}]}, "finishReason": "STOP"}]},
+        {"candidates": [], "usageMetadata": USAGE},
+        {"candidates": []},
     ],
 )
 async def test_an_empty_answer_is_an_answer(provider: GoogleProvider, upstream: Upstream, answer: Any) -> None:
@@ -207,6 +210,9 @@ async def test_an_empty_answer_is_an_answer(provider: GoogleProvider, upstream: 
 async def test_a_whole_answer_without_candidates_is_no_answer(provider: GoogleProvider, upstream: Upstream) -> None:
     error = await error_of(provider, upstream, Answer.json({"modelVersion": "gemini"}))
     assert error.error_class is ErrorClass.TEMPORARY
+    upstream.answer(Answer.json({"usageMetadata": USAGE}))  # an empty list is left out: it was counted, so it is one
+    got = await collect(provider, call())
+    assert (got.error, got.text, got.usage) == (None, "", Usage(input_tokens=9, output_tokens=5))
 
 
 async def test_the_last_said_count_holds_and_one_that_is_dropped_keeps_its_value(
