@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from atlas_sidecar.adapters.providers.google_answer import GoogleDecoder
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
@@ -88,3 +90,30 @@ def test_no_content_and_no_normal_end_is_no_empty_answer(
         assert isinstance(error, ProviderError)
         assert (error.error_class, error.scope, error.breaks_model) == (expected, scope, breaks)
         assert error.code == reason
+
+
+WORDS = (
+    "candidates content parts text thought thoughtSignature functionCall name args id finishReason STOP "
+    "SAFETY promptFeedback blockReason usageMetadata promptTokenCount candidatesTokenCount error code "
+    "status message details violations quotaId retryDelay index responseId groundingMetadata "
+    "executableCode"
+).split()
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=3), st.sampled_from(WORDS)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@given(st.lists(JSON, max_size=5), st.booleans())
+def test_any_documents_are_an_answer_or_an_error(documents: list[Any], whole: bool) -> None:
+    decoder, out = GoogleDecoder(), list[ProviderEvent]()
+    try:
+        if whole and documents:
+            decoder.whole(json.dumps(documents[0]).encode(), out)
+        else:
+            decoder.events([SseEvent(b"", json.dumps(document).encode()) for document in documents], out)
+            decoder.end(out)
+    except (ProviderError, msgspec.DecodeError):
+        pass
+    assert [event for event in out[:-1] if isinstance(event, Finished)] == []

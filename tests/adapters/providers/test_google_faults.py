@@ -8,23 +8,16 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from atlas_sidecar.adapters.providers.google import GoogleProvider
-from atlas_sidecar.adapters.providers.google_answer import GoogleDecoder
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
-from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
-    Finished,
     FinishReason,
     GenerateRequest,
     Message,
     Part,
-    ProviderEvent,
     ReasoningDelta,
     Requirements,
     Role,
@@ -381,30 +374,3 @@ async def test_a_key_that_is_no_header_value_is_an_error_of_ours(upstream: Upstr
     assert got.error is not None
     assert "\u20ac" not in got.error.message
     assert upstream.requests == []
-
-
-WORDS = (
-    "candidates content parts text thought thoughtSignature functionCall name args id finishReason STOP "
-    "SAFETY promptFeedback blockReason usageMetadata promptTokenCount candidatesTokenCount error code "
-    "status message details violations quotaId retryDelay index responseId groundingMetadata "
-    "executableCode"
-).split()
-JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=3), st.sampled_from(WORDS)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)),
-    max_leaves=12,
-)
-
-
-@given(st.lists(JSON, max_size=5), st.booleans())
-def test_any_documents_are_an_answer_or_an_error(documents: list[Any], whole: bool) -> None:
-    decoder, out = GoogleDecoder(), list[ProviderEvent]()
-    try:
-        if whole and documents:
-            decoder.whole(json.dumps(documents[0]).encode(), out)
-        else:
-            decoder.events([SseEvent(b"", json.dumps(document).encode()) for document in documents], out)
-            decoder.end(out)
-    except (ProviderError, msgspec.DecodeError):
-        pass
-    assert [event for event in out[:-1] if isinstance(event, Finished)] == []
