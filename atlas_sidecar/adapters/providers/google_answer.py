@@ -73,6 +73,9 @@ class _Candidate(msgspec.Struct, rename="camel"):
     grounding_metadata: Any = None
     citation_metadata: Any = None
     url_context_metadata: Any = None
+    safety_ratings: Any = None
+    avg_logprobs: Any = None
+    logprobs_result: Any = None
     continuation_token: Any = None
 
 
@@ -84,6 +87,7 @@ class _Counts(msgspec.Struct, rename="camel"):
     thoughts_token_count: int | None = None
     total_token_count: int | None = None
     service_tier: Any = None
+    traffic_type: Any = None
 
 
 class _Feedback(msgspec.Struct, rename="camel"):
@@ -96,6 +100,7 @@ class _Chunk(msgspec.Struct, rename="camel"):
     prompt_feedback: _Feedback | None = None
     response_id: str | None = None
     model_version: str | None = None
+    model_status: Any = None
     error: msgspec.Raw = msgspec.Raw()
 
 
@@ -169,6 +174,8 @@ class GoogleDecoder:
             self._count(chunk.usage_metadata)
         if "model" not in self._metadata:
             self._note(id=chunk.response_id, model=chunk.model_version)
+        if chunk.model_status is not None:
+            self._note(model_status=chunk.model_status)
         if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
             self._blocked = chunk.prompt_feedback.block_reason
         self._says_nothing = chunk.candidates == [] or (self._says_nothing and chunk.candidates is None)
@@ -181,13 +188,20 @@ class GoogleDecoder:
             for raw in candidate.content.parts or ():
                 self._part(raw, out)
         self._finish_reason = candidate.finish_reason or self._finish_reason
-        if candidate.finish_reason is candidate.grounding_metadata is candidate.citation_metadata is None:
+        if isinstance(candidate.logprobs_result, dict):
+            self._add_logprobs(candidate.logprobs_result)
+        if (
+            candidate.finish_reason is candidate.grounding_metadata is candidate.citation_metadata is None
+            and candidate.url_context_metadata is candidate.safety_ratings is None
+        ):
             return  # most chunks
         self._note(
             finish_message=candidate.finish_message,
             grounding_metadata=candidate.grounding_metadata,
             citation_metadata=candidate.citation_metadata,
             url_context_metadata=candidate.url_context_metadata,
+            safety_ratings=candidate.safety_ratings,
+            avg_logprobs=candidate.avg_logprobs,
             continuation_token=candidate.continuation_token,
         )
 
@@ -227,7 +241,7 @@ class GoogleDecoder:
 
     def _count(self, counts: _Counts) -> None:
         self._counted = True
-        self._note(service_tier=counts.service_tier)
+        self._note(service_tier=counts.service_tier, traffic_type=counts.traffic_type)
         for name in _COUNTS:
             value = getattr(counts, name)
             if value is not None:
@@ -258,7 +272,16 @@ class GoogleDecoder:
         )
 
     def _note(self, **said: Any) -> None:
-        self._metadata.update((key, value) for key, value in said.items() if value)
+        self._metadata.update((key, value) for key, value in said.items() if value or value == 0)
+
+    def _add_logprobs(self, said: dict[str, Any]) -> None:
+        """Keep the log probabilities: each chunk has those of its own tokens."""
+        kept = self._metadata.setdefault("logprobs_result", {})
+        for name, value in said.items():
+            if isinstance(kept.get(name), list) and isinstance(value, list):
+                kept[name].extend(value)
+            else:
+                kept[name] = value
 
 
 def _name_of(raw: msgspec.Raw) -> str:

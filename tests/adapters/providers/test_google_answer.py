@@ -92,11 +92,30 @@ def test_no_content_and_no_normal_end_is_no_empty_answer(
         assert error.code == reason
 
 
+def test_what_an_answer_says_beside_its_content_is_kept() -> None:
+    pages, ratings = {"urlMetadata": [{"retrievedUrl": "u"}]}, [{"category": "c", "probability": "LOW"}]
+    first = says({"text": "a"}, urlContextMetadata=pages, logprobsResult={"chosenCandidates": [{"token": "a"}]})
+    last = says(
+        finish="STOP", safetyRatings=ratings, avgLogprobs=-0.5, logprobsResult={"chosenCandidates": [{"token": "b"}]}
+    )
+    status = {"modelStage": "DEPRECATED", "message": "retires"}
+    usage = {**USAGE, "trafficType": "PROVISIONED_THROUGHPUT"}
+    assert finished(first, {**last, "usageMetadata": usage, "modelStatus": status}).metadata == {
+        "id": "r1",
+        "model_status": status,
+        "url_context_metadata": pages,
+        "safety_ratings": ratings,
+        "avg_logprobs": -0.5,
+        "logprobs_result": {"chosenCandidates": [{"token": "a"}, {"token": "b"}]},
+        "traffic_type": "PROVISIONED_THROUGHPUT",
+    }
+
+
 WORDS = (
     "candidates content parts text thought thoughtSignature functionCall name args id finishReason STOP "
     "SAFETY promptFeedback blockReason usageMetadata promptTokenCount candidatesTokenCount error code "
     "status message details violations quotaId retryDelay index responseId groundingMetadata "
-    "executableCode"
+    "executableCode logprobsResult avgLogprobs"
 ).split()
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=3), st.sampled_from(WORDS)),
