@@ -6,7 +6,8 @@ Rules kept here:
 - Usage is cumulative: of each count the last one that was said holds. Cached tokens are inside the prompt's, tokens of
   tool results beside it, thoughts beside the answer's. A count that is missing at the end is a zero (proto3 omits it).
 - A part with a thought signature stays a part of its own; neighbours of one kind without one are one part.
-- A function call has an id always: Gemini's, or one made from the answer's id and the call's place.
+- A function call has an id always: Gemini's, or one made from the answer's id and the call's place. Arguments that come
+  in pieces of any order are put together, and given when the call ends.
 - Any other part (executed code, hosted tools, images) is kept whole, as an opaque one.
 """
 
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from atlas_sidecar.adapters.providers.google_calls import FunctionCall, StreamedArguments
 from atlas_sidecar.adapters.providers.google_errors import FILTERED, MALFORMED, TAXONOMY, bad_end, error_of_fault
 from atlas_sidecar.adapters.providers.google_request import OWN_ID
 from atlas_sidecar.adapters.providers.wire.errors import fault_of_object
@@ -48,17 +50,11 @@ _FINISH: Final = {
 _TEXT, _THOUGHT, _OTHER = "text", "thought", "other"
 
 
-class _FunctionCall(msgspec.Struct):
-    name: str | None = None
-    id: str | None = None
-    args: msgspec.Raw = msgspec.Raw()
-
-
 class _Part(msgspec.Struct, rename="camel"):
     text: str | None = None
     thought: bool | None = None
     thought_signature: str | None = None
-    function_call: _FunctionCall | None = None
+    function_call: FunctionCall | None = None
 
 
 class _Content(msgspec.Struct):
@@ -122,7 +118,8 @@ class GoogleDecoder:
         self._counted = False
         self._parts = 0
         self._open = _OTHER  # the kind of the last part, while more of it may come
-        self._called = False
+        self._called = -1  # the part of the last function call
+        self._arguments: StreamedArguments | None = None  # of that call, while more of them may come
         self._finish_reason: str | None = None
         self._blocked = ""
         self._says_nothing = False  # "candidates": []
@@ -161,8 +158,9 @@ class GoogleDecoder:
                 out.append(UsageReport(usage))
                 raise error
         finish = _FINISH.get(reason, FinishReason.OTHER)
-        if self._called and finish is FinishReason.STOP:
+        if self._called >= 0 and finish is FinishReason.STOP:
             finish = FinishReason.TOOL_CALLS
+        self._end_call(out)
         out.append(Finished(finish, reason, usage, self._metadata))
         self.finished = True
 
@@ -209,7 +207,7 @@ class GoogleDecoder:
         part = _PART.decode(raw)
         signature = part.thought_signature
         if part.function_call is not None:
-            self._call(part.function_call, raw, out)
+            index = self._call(part.function_call, raw, out)
         elif part.text is not None:
             if not part.text and not signature:
                 return
@@ -221,15 +219,31 @@ class GoogleDecoder:
             out.append(OpaqueDelta(self._next(_OTHER), Opaque(self._kind, _name_of(raw), text)))
             return  # its signature is inside
         if signature:
-            out.append(SignatureDelta(self._parts - 1, signature.encode()))
+            out.append(SignatureDelta(index, signature.encode()))
 
-    def _call(self, call: _FunctionCall, raw: msgspec.Raw, out: list[ProviderEvent]) -> None:
-        index = self._next(_OTHER)
-        self._called = True
-        identity = call.id or f"{OWN_ID}{self._metadata.get('id') or f'{zlib.crc32(raw):08x}'}_{index}"
-        out.append(ToolCallStart(index, identity, call.name or ""))
-        arguments = bytes(call.args).decode()
-        out.append(ToolArguments(index, "{}" if arguments in {"", "null"} else arguments))
+    def _call(self, call: FunctionCall, raw: msgspec.Raw, out: list[ProviderEvent]) -> int:
+        """Take a call, or more of the one that goes on; return its part."""
+        if call.name:
+            self._end_call(out)
+            self._called = self._next(_OTHER)
+            made = f"{OWN_ID}{self._metadata.get('id') or f'{zlib.crc32(raw):08x}'}_{self._called}"
+            out.append(ToolCallStart(self._called, call.id or made, call.name))
+            if not call.will_continue and not call.partial_args:
+                out.append(ToolArguments(self._called, call.arguments))
+                return self._called
+            self._arguments = StreamedArguments()
+        if self._arguments is None:
+            raise msgspec.ValidationError("a function call has no name")
+        for piece in call.partial_args or ():
+            self._arguments.add(piece)
+        if not call.will_continue:
+            self._end_call(out)
+        return self._called
+
+    def _end_call(self, out: list[ProviderEvent]) -> None:
+        if self._arguments is not None:
+            out.append(ToolArguments(self._called, self._arguments.json()))
+            self._arguments = None
 
     def _next(self, kind: str, *, alone: bool = False) -> int:
         """Return the part that content of this kind belongs to: the last one while that is open, else a new one."""

@@ -16,6 +16,7 @@ from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
     Finished,
     ProviderEvent,
+    SignatureDelta,
     TextDelta,
     ToolArguments,
     ToolCallStart,
@@ -111,11 +112,63 @@ def test_what_an_answer_says_beside_its_content_is_kept() -> None:
     }
 
 
+def piece(path: str, **value: Any) -> dict[str, Any]:
+    return {"functionCall": {"partialArgs": [{"jsonPath": path, **value}], "willContinue": True}}
+
+
+@pytest.mark.parametrize("last", [[{"functionCall": {}}], []])
+def test_arguments_that_come_in_pieces_are_put_together(last: list[Any]) -> None:
+    pieces = [
+        piece("$.city", stringValue="New ", willContinue=True),
+        piece("$.days", numberValue=3),
+        piece("$.city", stringValue="Delhi", willContinue=True),
+        piece("$.city"),
+        piece("$.stops[0]['a \\'b\\'']", boolValue=True),
+        piece("$.stops[1].none", nullValue=None),
+        piece("$.stops[2]", stringValue=""),
+    ]
+    start = {"functionCall": {"name": "f", "id": "c1", "willContinue": True}, "thoughtSignature": "c2ln"}
+    out, error = decode(*[says(part) for part in (start, *pieces, *last)], says({"text": "so"}, finish="STOP"))
+    assert error is None
+    assert out[:2] == [ToolCallStart(0, "c1", "f"), SignatureDelta(0, b"c2ln")]
+    arguments = [event for event in out if isinstance(event, ToolArguments)]
+    assert len(arguments) == 1
+    assert (arguments[0].index, json.loads(arguments[0].fragment)) == (
+        0,
+        {"city": "New Delhi", "days": 3, "stops": [{"a 'b'": True}, {"none": None}, ""]},
+    )
+    assert TextDelta(1, "so") in out
+
+
+def test_a_call_that_begins_ends_the_one_before() -> None:
+    first = {
+        "functionCall": {"name": "f", "partialArgs": [{"jsonPath": "$.a", "numberValue": 1}], "willContinue": True}
+    }
+    out, _ = decode(says(first, {"functionCall": {"name": "g", "args": {"b": 2}}}, finish="STOP"))
+    calls = [event for event in out if isinstance(event, ToolCallStart | ToolArguments)]
+    assert [event.index for event in calls] == [0, 0, 1, 1]
+    assert calls[1] == ToolArguments(0, '{"a":1}')
+
+
+@pytest.mark.parametrize("path", ["", "$", "a", "$.a[1]", "$.a.b", "$..a", "$[0]", "$" + ".a" * 65, "$.a[*]"])
+def test_a_piece_without_a_place_makes_an_answer_unreadable(path: str) -> None:
+    start = {
+        "functionCall": {"name": "f", "partialArgs": [{"jsonPath": "$.a", "numberValue": 1}], "willContinue": True}
+    }
+    _, error = decode(says(start), says(piece(path, numberValue=1)))
+    assert isinstance(error, msgspec.ValidationError)
+
+
+def test_a_function_call_without_a_name_makes_an_answer_unreadable() -> None:
+    _, error = decode(says({"functionCall": {"args": {}}}, finish="STOP"))
+    assert isinstance(error, msgspec.ValidationError)
+
+
 WORDS = (
     "candidates content parts text thought thoughtSignature functionCall name args id finishReason STOP "
     "SAFETY promptFeedback blockReason usageMetadata promptTokenCount candidatesTokenCount error code "
     "status message details violations quotaId retryDelay index responseId groundingMetadata "
-    "executableCode logprobsResult avgLogprobs"
+    "executableCode logprobsResult avgLogprobs partialArgs jsonPath $.a stringValue willContinue"
 ).split()
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=3), st.sampled_from(WORDS)),
