@@ -81,8 +81,9 @@ def error_of_fault(fault: Fault, http_status: int, headers: Mapping[str, str], n
     error = TAXONOMY.error(fault, http_status=http_status, headers=headers, now_unix_s=now_unix_s, verdict=verdict)
     for detail in _details(fault.error):
         delay = detail.get("retryDelay")
-        if isinstance(delay, str):
-            error.retry_after_s = go_duration_s(delay)
+        wait_s = go_duration_s(delay) if isinstance(delay, str) else None
+        if wait_s is not None:
+            error.retry_after_s = wait_s
     return error
 
 

@@ -39,3 +39,9 @@ def test_what_only_gemini_or_this_model_refuses_lets_the_chain_go_on(text: str) 
 
 def test_a_request_that_is_wrong_as_such_ends_the_chain() -> None:
     assert refusal(400, "Request contains an invalid argument.").error_class is ErrorClass.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(("delay", "wait_s"), [("abc", 7.0), ("", 7.0), (3, 7.0), ("34.4s", 34.4), ("0s", 0.0)])
+def test_a_delay_that_cannot_be_read_leaves_the_headers_wait(delay: Any, wait_s: float) -> None:
+    detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
+    assert refusal(429, "", detail, headers={"retry-after": "7"}).retry_after_s == wait_s
