@@ -3,8 +3,8 @@
 Rules kept here (ROUTING, "Score" and "Provider health"):
 - The caller's fault and the caller's wish (invalid, filtered, too long, cancelled, deadline, budget) say nothing.
 - A fault of one prompt or parameter (`breaks_model` False) says nothing either, whatever its class.
-- A rate limit counts half and cools down, but opens no circuit; auth and quota open the provider's, not found the
-  model's.
+- A rate limit counts half and cools down, but opens no circuit; auth and quota open the provider's, not found and a
+  quota of this one model the model's.
 """
 
 from __future__ import annotations
@@ -70,7 +70,11 @@ def verdict(error: ProviderError | None) -> Verdict:
     """Return what an attempt that ended so counts; None = it answered."""
     if error is None:
         return ANSWERED
-    return VERDICTS[error.error_class] if error.breaks_model else NOTHING
+    if not error.breaks_model:
+        return NOTHING
+    if error.error_class is ErrorClass.QUOTA_EXHAUSTED and error.scope == "model":
+        return VERDICTS[ErrorClass.MODEL_UNAVAILABLE]
+    return VERDICTS[error.error_class]
 
 
 def sentence(error: ProviderError) -> str:

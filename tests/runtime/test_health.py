@@ -99,6 +99,13 @@ def test_auth_and_quota_open_the_providers_circuit_at_once(health: Health, error
     assert state(health, "opus").circuit is Circuit.CLOSED
 
 
+def test_a_quota_of_one_model_opens_only_its_own_circuit(health: Health) -> None:
+    attempt(health, OPUS, failure(ErrorClass.QUOTA_EXHAUSTED, scope="model"))
+    assert state(health, "opus").circuit is Circuit.OPEN
+    assert state(health, "haiku").circuit is Circuit.CLOSED
+    assert provider(health, "anthropic") == ProviderState(detail="")
+
+
 def test_a_model_that_is_not_found_opens_only_its_own_circuit(health: Health) -> None:
     attempts(health, OPUS, ErrorClass.MODEL_UNAVAILABLE, 1)
     assert state(health, "opus").circuit is Circuit.OPEN

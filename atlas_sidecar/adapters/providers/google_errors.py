@@ -17,6 +17,7 @@ from atlas_sidecar.core.errors import ErrorClass, ProviderError
 
 _AUTH: Final = Verdict(ErrorClass.AUTH, scope="provider")
 _QUOTA: Final = Verdict(ErrorClass.QUOTA_EXHAUSTED, scope="provider")
+_MODEL_QUOTA: Final = Verdict(ErrorClass.QUOTA_EXHAUSTED)
 _TOO_LONG: Final = Verdict(ErrorClass.CONTEXT_TOO_LONG, breaks_model=False)
 _NOT_THIS_MODEL: Final = Verdict(ErrorClass.MODEL_UNAVAILABLE, breaks_model=False)
 _ONCE: Final = Verdict(ErrorClass.TEMPORARY, breaks_model=False, retry_once=True)
@@ -107,10 +108,9 @@ def _detailed(fault: Fault) -> Verdict | None:
     for detail in _details(fault.error):
         if detail.get("reason") in _KEY_REASONS:
             return _AUTH
-        violations = detail.get("violations")
-        for violation in violations if fault.status == 429 and isinstance(violations, list) else ():
-            if isinstance(violation, Mapping) and _is_used_up(violation, fault.message):
-                return _QUOTA
+    used_up = [violation for violation in _violations(fault) if _is_used_up(violation, fault.message)]
+    if used_up:
+        return _MODEL_QUOTA if all(map(_is_of_one_model, used_up)) else _QUOTA
     if TAXONOMY.verdict(fault).error_class is ErrorClass.INVALID_REQUEST and _MODEL_TEXT.search(fault.message[:4096]):
         return _NOT_THIS_MODEL
     return None
@@ -121,6 +121,22 @@ def _is_used_up(violation: Mapping[str, Any], message: str) -> bool:
     if "PerDay" in str(violation.get("quotaId", "")) or str(violation.get("quotaValue", "")) == "0":
         return True
     return "quotaValue" not in violation and _NOTHING_TEXT.search(message[:4096]) is not None
+
+
+def _is_of_one_model(violation: Mapping[str, Any]) -> bool:
+    dimensions = violation.get("quotaDimensions")
+    return "PerModel" in str(violation.get("quotaId", "")) or (
+        isinstance(dimensions, Mapping) and "model" in dimensions
+    )
+
+
+def _violations(fault: Fault) -> Iterator[Mapping[str, Any]]:
+    """Yield the quotas that a 429 names."""
+    for detail in _details(fault.error) if fault.status == 429 else ():
+        violations = detail.get("violations")
+        for violation in violations if isinstance(violations, list) else ():
+            if isinstance(violation, Mapping):
+                yield violation
 
 
 def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

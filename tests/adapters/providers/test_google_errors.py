@@ -45,3 +45,25 @@ def test_a_request_that_is_wrong_as_such_ends_the_chain() -> None:
 def test_a_delay_that_cannot_be_read_leaves_the_headers_wait(delay: Any, wait_s: float) -> None:
     detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
     assert refusal(429, "", detail, headers={"retry-after": "7"}).retry_after_s == wait_s
+
+
+def quota(quota_id: str, **more: Any) -> dict[str, Any]:
+    return {"quotaId": quota_id, "quotaValue": "50", **more}
+
+
+@pytest.mark.parametrize(
+    ("violations", "scope"),
+    [
+        ([quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier")], "model"),
+        ([quota("GenerateRequestsPerDay", quotaDimensions={"location": "global", "model": "gemini-2.5-pro"})], "model"),
+        ([quota("GenerateRequestsPerMinutePerProjectPerModel", quotaValue="0")], "model"),
+        ([quota("GenerateRequestsPerMinute"), quota("GenerateRequestsPerDayPerProjectPerModel")], "model"),
+        ([quota("GenerateRequestsPerDayPerProject")], "provider"),
+        ([quota("GenerateRequestsPerDayPerProjectPerModel"), quota("GenerateRequestsPerDayPerProject")], "provider"),
+        ([quota("GenerateRequestsPerDay", quotaDimensions=[])], "provider"),
+    ],
+)
+def test_a_quota_of_one_model_says_nothing_of_the_others(violations: list[Any], scope: str) -> None:
+    detail = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [7, *violations]}
+    error = refusal(429, "", detail)
+    assert (error.error_class, error.scope) == (ErrorClass.QUOTA_EXHAUSTED, scope)
