@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from atlas_sidecar.adapters.providers.google_schema import reduced_schema
+from atlas_sidecar.adapters.providers.google_schema import reduced_schema, says_nothing
 from atlas_sidecar.adapters.providers.wire.blobs import base64_of
 from atlas_sidecar.adapters.providers.wire.json_in_words import json_beside_tools
 from atlas_sidecar.adapters.providers.wire.options import merge_options
@@ -219,8 +219,8 @@ def _declaration(tool: Any) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": tool.name, "description": tool.description}
     if tool.parameters_json_schema:
         schema = reduced_schema(parse(tool.parameters_json_schema))
-        if isinstance(schema, dict) and schema.get("properties"):
-            entry["parametersJsonSchema"] = schema  # an object without properties is refused; none means none
+        if not says_nothing(schema):  # an object without properties is refused; none means none
+            entry["parametersJsonSchema"] = {"type": "object", **schema}
     return entry
 
 

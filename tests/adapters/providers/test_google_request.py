@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas_sidecar.adapters.providers.google_request import NO_SIGNATURE, OWN_ID, Body, content_body, generation_of
-from atlas_sidecar.adapters.providers.google_schema import reduced_schema
 from atlas_sidecar.core.types import (
     Blob,
     Content,
@@ -144,6 +143,30 @@ def test_the_tool_choice_has_its_form(choice: ToolChoice, expected: Any) -> None
     assert "parametersJsonSchema" not in bare
 
 
+@pytest.mark.parametrize(
+    ("parameters", "sent_schema"),
+    [
+        (
+            '{"type":"object","additionalProperties":{"type":"string"}}',
+            {"type": "object", "additionalProperties": {"type": "string"}},
+        ),
+        (
+            '{"oneOf":[{"properties":{"a":{"type":"string"}}}]}',
+            {"type": "object", "anyOf": [{"properties": {"a": {"type": "string"}}}]},
+        ),
+        (
+            '{"allOf":[{"properties":{"a":{"type":"string"}}},{"required":["a"]}]}',
+            {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+        ),
+        ('{"type":"object","properties":{},"title":"Empty"}', None),
+        ("", None),
+    ],
+)
+def test_parameters_are_sent_when_they_say_anything(parameters: str, sent_schema: Any) -> None:
+    declaration = sent(tools=(Tool("f", "", parameters),)).body["tools"][0]["functionDeclarations"][0]
+    assert declaration.get("parametersJsonSchema") == sent_schema
+
+
 def test_what_gemini_cannot_be_asked_is_left_out_and_said() -> None:
     assert sent(tools=(ADD,), tool_choice=ToolChoice(disable_parallel=True)).left_out == ("disable_parallel",)
 
@@ -207,55 +230,6 @@ def test_options_are_merged_last_and_deep() -> None:
 def test_a_models_name_tells_its_generation(name: str, generation: tuple[int, int]) -> None:
     assert generation_of(name) == generation
     assert generation_of("tunedModels/mine") > (50, 0)
-
-
-def test_a_schema_is_reduced_to_what_gemini_reads() -> None:
-    schema = {
-        "$schema": "x",
-        "$defs": {"Kind": {"const": "a"}, "Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}},
-        "type": "object",
-        "properties": {
-            "kind": {"$ref": "#/$defs/Kind", "description": "which"},
-            "const": {"type": "string"},
-            "one": {"oneOf": [{"type": "string"}, {"type": "null"}]},
-            "node": {"$ref": "#/$defs/Node"},
-            "lost": {"$ref": "https://example.com/schema"},
-        },
-        "required": ["const"],
-        "additionalProperties": False,
-    }
-    reduced = reduced_schema(schema)
-    assert set(reduced) == {"type", "properties", "required"}
-    assert reduced["properties"]["kind"] == {"enum": ["a"], "description": "which"}
-    assert reduced["properties"]["const"] == {"type": "string"}  # a property may be called like a keyword
-    assert reduced["properties"]["one"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
-    assert reduced["properties"]["lost"] == {}
-    assert "$ref" not in json.dumps(reduced)
-    assert json.dumps(reduced).count('"next"') == 3
-
-
-NAMES = st.sampled_from(["A", "B", "C"])
-SCHEMAS = st.recursive(
-    st.one_of(
-        st.sampled_from([{"type": "string"}, {"const": 1}, True, {}]),
-        NAMES.map(lambda name: {"$ref": f"#/$defs/{name}"}),
-        st.just({"$ref": "#"}),
-    ),
-    lambda inner: st.one_of(
-        st.dictionaries(NAMES, inner, max_size=3).map(lambda p: {"type": "object", "properties": p}),
-        inner.map(lambda item: {"type": "array", "items": item}),
-        st.lists(inner, min_size=1, max_size=3).map(lambda items: {"anyOf": items}),
-    ),
-    max_leaves=8,
-)
-
-
-@given(st.dictionaries(NAMES, SCHEMAS, max_size=3), SCHEMAS)
-def test_any_recursion_ends_and_no_reference_is_left(definitions: dict[str, Any], schema: Any) -> None:
-    reduced = reduced_schema({"$defs": definitions, "properties": {"x": schema}})
-    text = json.dumps(reduced)
-    assert "$ref" not in text
-    assert "$defs" not in text
 
 
 TEXTS = st.text(max_size=8)
