@@ -41,13 +41,14 @@ from atlas_sidecar.core.types import (
 FAMILY: Final = frozenset({"google", "vertex"})
 OWN_ID: Final = "gemini_"  # the beginning of ids that we made, because Gemini gave none
 NO_SIGNATURE: Final = "skip_thought_signature_validator"
+MAX_STOPS: Final = 5
 _GENERATION: Final = re.compile(r"gemini-(\d{1,2})(?:\.(\d{1,2}))?")
 _BUDGETS: Final = {ReasoningEffort.LOW: 1024, ReasoningEffort.MEDIUM: 8192, ReasoningEffort.HIGH: 24_576}
 _MODES: Final = {ToolMode.AUTO: "AUTO", ToolMode.NONE: "NONE", ToolMode.REQUIRED: "ANY", ToolMode.NAMED: "ANY"}
 
 
 class Body(NamedTuple):
-    """What to send; `left_out`: parameters that Gemini does not take."""
+    """What to send; `left_out`: parameters that Gemini does not take, or not as they were asked for."""
 
     body: dict[str, Any]
     left_out: tuple[str, ...]
@@ -80,7 +81,7 @@ def content_body(call: ProviderCall) -> Body:
         if choice.disable_parallel:
             left_out.append("disable_parallel")
     _response_format(request, config, system, with_tools=bool(request.tools) and generation < (3, 0))
-    _sampling(request, config)
+    _sampling(request, config, left_out)
     config.update(_thinking(call, generation))
     if system:
         body["systemInstruction"] = {"parts": system}
@@ -239,14 +240,16 @@ def _response_format(
         config["responseJsonSchema"] = schema
 
 
-def _sampling(request: GenerateRequest, config: dict[str, Any]) -> None:
+def _sampling(request: GenerateRequest, config: dict[str, Any], left_out: list[str]) -> None:
     sampling = request.sampling
     if sampling.temperature is not None:
         config["temperature"] = sampling.temperature
     if sampling.top_p is not None:
         config["topP"] = sampling.top_p
     if sampling.stop:
-        config["stopSequences"] = list(sampling.stop[:5])  # they take no more
+        config["stopSequences"] = list(sampling.stop[:MAX_STOPS])
+        if len(sampling.stop) > MAX_STOPS:
+            left_out.append("stop")
     if sampling.seed is not None:
         config["seed"] = sampling.seed & 0x7FFFFFFF  # an int32 on their side
 

@@ -171,6 +171,12 @@ def test_what_gemini_cannot_be_asked_is_left_out_and_said() -> None:
     assert sent(tools=(ADD,), tool_choice=ToolChoice(disable_parallel=True)).left_out == ("disable_parallel",)
 
 
+def test_stop_sequences_beyond_the_fifth_are_left_out_and_said() -> None:
+    five, six = (sent(sampling=Sampling(stop=tuple("abcdef"[:count]))) for count in (5, 6))
+    assert five.body["generationConfig"]["stopSequences"] == six.body["generationConfig"]["stopSequences"]
+    assert (five.left_out, six.left_out) == ((), ("stop",))
+
+
 def test_json_output_is_asked_for_natively_and_before_gemini_3_beside_tools_in_words() -> None:
     wanted = ResponseFormat('{"type":"object","properties":{"n":{"const":1}}}')
     config = sent(response_format=wanted).body["generationConfig"]
