@@ -47,6 +47,7 @@ from atlas_sidecar.core.types import (
 DEFAULT_BASE_URL: Final = "https://api.groq.com"
 _PATH: Final = "/openai/v1"
 _GPT_OSS: Final = re.compile(r"(?:^|/)gpt-oss")
+_QWEN: Final = re.compile(r"qwen-?(\d{1,2})(?:\.(\d{1,2}))?(?![\db])")  # "qwen-32b" says a size
 
 _TOO_LONG: Final = Verdict(ErrorClass.CONTEXT_TOO_LONG, breaks_model=False)
 _FAILED_TOOL: Final = Verdict(ErrorClass.TEMPORARY, breaks_model=False, retry_once=True)
@@ -106,11 +107,13 @@ def groq_taxonomy(provider: str, secret: Callable[[], str | None] = lambda: None
 
 
 def effort_word(model: str, effort: ReasoningEffort) -> str | None:
-    """Return Groq's word: gpt-oss cannot do without reasoning; Qwen knows only with or without."""
+    """Return Groq's word: gpt-oss cannot do without reasoning; Qwen before 3.8 knows only with or without."""
     if _GPT_OSS.search(model):
         return "low" if effort is ReasoningEffort.NONE else effort.name.lower()
     if "qwen" in model.lower():
-        return "none" if effort is ReasoningEffort.NONE else "default"
+        version = _QWEN.search(model.lower())
+        knows_effort = version is not None and (int(version[1]), int(version[2] or 0)) >= (3, 8)
+        return effort.name.lower() if knows_effort or effort is ReasoningEffort.NONE else "default"
     return None
 
 

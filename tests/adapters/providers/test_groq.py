@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from atlas_sidecar.adapters.providers.groq import GroqProvider
+from atlas_sidecar.adapters.providers.groq import GroqProvider, effort_word
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.core.errors import ErrorClass
 from atlas_sidecar.core.types import (
     GenerateRequest,
     Message,
     Part,
+    ReasoningEffort,
     Requirements,
     ResponseFormat,
     Role,
@@ -137,3 +138,20 @@ async def test_what_a_compound_system_did_is_in_the_metadata(provider: GroqProvi
     got = await ask(provider)
     assert got.finished is not None
     assert got.finished.metadata["usage_breakdown"] == breakdown
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "word"),
+    [
+        ("qwen/qwen3.8-27b", ReasoningEffort.NONE, "none"),
+        ("qwen/qwen3.8-27b", ReasoningEffort.LOW, "low"),
+        ("qwen/qwen3.8-27b", ReasoningEffort.HIGH, "high"),
+        ("qwen/qwen4-70b", ReasoningEffort.MEDIUM, "medium"),
+        ("qwen/qwen3.6-27b", ReasoningEffort.LOW, "default"),
+        ("qwen/qwen3-32b", ReasoningEffort.HIGH, "default"),
+        ("qwen-qwq-32b", ReasoningEffort.HIGH, "default"),
+        ("deepseek-r1-distill-qwen-32b", ReasoningEffort.HIGH, "default"),
+    ],
+)
+def test_each_qwen_is_asked_in_the_words_that_it_knows(name: str, effort: ReasoningEffort, word: str) -> None:
+    assert effort_word(name, effort) == word
