@@ -82,7 +82,10 @@ def content_body(call: ProviderCall) -> Body:
             left_out.append("disable_parallel")
     _response_format(request, config, system, with_tools=bool(request.tools) and generation < (3, 0))
     _sampling(request, config, left_out)
-    config.update(_thinking(call, generation))
+    thinking, met = _thinking(call, generation)
+    config.update(thinking)
+    if not met:
+        left_out.append("reasoning_effort")
     if system:
         body["systemInstruction"] = {"parts": system}
     body["generationConfig"] = config
@@ -254,20 +257,31 @@ def _sampling(request: GenerateRequest, config: dict[str, Any], left_out: list[s
         config["seed"] = sampling.seed & 0x7FFFFFFF  # an int32 on their side
 
 
-def _thinking(call: ProviderCall, generation: tuple[int, int]) -> dict[str, Any]:
-    effort, model = call.request.sampling.reasoning_effort, call.model.ref.model
+def _thinking(call: ProviderCall, generation: tuple[int, int]) -> tuple[dict[str, Any], bool]:
+    """Return the fields that ask for the effort, and whether they ask for what was wished."""
+    effort, model = call.request.sampling.reasoning_effort, call.model.ref.model.rpartition("/")[2]  # not "projects/"
     if effort is None or Capability.REASONING not in call.model.capabilities:
-        return {}
+        return {}, effort in {None, ReasoningEffort.NONE}
+    config: dict[str, Any]
     if generation >= (3, 0):
         least = "minimal" if "flash" in model else "low"  # thinking cannot be turned off
         level = least if effort is ReasoningEffort.NONE else effort.name.lower()
         if level == "medium" and generation == (3, 0) and "pro" in model:
             level = "high"  # the first one knows low and high only
-        config: dict[str, Any] = {"thinkingLevel": level}
-    elif effort is ReasoningEffort.NONE:
-        config = {"thinkingBudget": 128 if "pro" in model else 0}  # 128 is the least that pro takes
+        config, met = {"thinkingLevel": level}, effort is not ReasoningEffort.NONE
     else:
-        config = {"thinkingBudget": min(_BUDGETS[effort], max(128, call.max_output_tokens // 2))}
-    if effort is not ReasoningEffort.NONE:
+        budget = _budget(model, effort, call.max_output_tokens)
+        config, met = {"thinkingBudget": budget}, (budget == 0) is (effort is ReasoningEffort.NONE)
+    if effort is not ReasoningEffort.NONE and config.get("thinkingBudget") != 0:
         config["includeThoughts"] = True
-    return {"thinkingConfig": config}
+    return {"thinkingConfig": config}, met
+
+
+def _budget(model: str, effort: ReasoningEffort, cap: int) -> int:
+    """Return the tokens to think with: half of the cap at most, but no fewer than the model takes; 0: none."""
+    if effort is ReasoningEffort.NONE:
+        return 128 if "pro" in model else 0  # pro cannot do without
+    budget = min(_BUDGETS[effort], cap // 2)
+    if "flash-lite" in model:
+        return budget if budget >= 512 else 0
+    return max(128, budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -214,6 +215,41 @@ def test_effort_is_asked_for_as_the_models_generation_knows_it(
 ) -> None:
     config = sent(name=name, cap=4000, sampling=Sampling(reasoning_effort=effort)).body["generationConfig"]
     assert config.get("thinkingConfig") == expected
+
+
+@pytest.mark.parametrize(
+    ("cap", "budget"), [(300, {"thinkingBudget": 0}), (1024, {"thinkingBudget": 512, "includeThoughts": True})]
+)
+def test_a_flash_lite_that_has_no_room_to_think_does_not(cap: int, budget: Any) -> None:
+    body = sent(name="gemini-2.5-flash-lite", cap=cap, sampling=Sampling(reasoning_effort=ReasoningEffort.LOW))
+    assert body.body["generationConfig"]["thinkingConfig"] == budget
+    assert body.left_out == (() if "includeThoughts" in budget else ("reasoning_effort",))
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "said"),
+    [
+        ("gemini-3.1-pro-preview", ReasoningEffort.NONE, True),
+        (NEW, ReasoningEffort.NONE, True),
+        ("gemini-2.5-pro", ReasoningEffort.NONE, True),
+        (OLD, ReasoningEffort.NONE, False),
+        (f"projects/p/locations/l/publishers/google/models/{OLD}", ReasoningEffort.NONE, False),
+        ("gemini-2.5-pro", ReasoningEffort.LOW, False),
+        (NEW, ReasoningEffort.HIGH, False),
+        (NEW, None, False),
+    ],
+)
+def test_thinking_that_cannot_be_turned_off_is_said(name: str, effort: ReasoningEffort | None, said: bool) -> None:
+    assert sent(name=name, sampling=Sampling(reasoning_effort=effort)).left_out == (
+        ("reasoning_effort",) if said else ()
+    )
+
+
+def test_an_effort_of_a_model_that_does_not_reason_is_left_out_and_said() -> None:
+    for effort, left_out in ((ReasoningEffort.LOW, ("reasoning_effort",)), (ReasoningEffort.NONE, ())):
+        request = GenerateRequest(Requirements(), (says(USER, Text("hi")),), sampling=Sampling(reasoning_effort=effort))
+        plain = replace(model("gemini-2.0-flash", "google"), capabilities=frozenset())
+        assert content_body(call(None, request, model=plain)).left_out == left_out
 
 
 def test_options_are_merged_last_and_deep() -> None:
