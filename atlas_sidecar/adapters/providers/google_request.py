@@ -44,6 +44,7 @@ NO_SIGNATURE: Final = "skip_thought_signature_validator"
 MAX_STOPS: Final = 5
 _GENERATION: Final = re.compile(r"gemini-(\d{1,2})(?:\.(\d{1,2}))?")
 _BUDGETS: Final = {ReasoningEffort.LOW: 1024, ReasoningEffort.MEDIUM: 8192, ReasoningEffort.HIGH: 24_576}
+_NOT_ON_VERTEX: Final = frozenset({"toolCall", "toolResponse", "partMetadata"})
 _MODES: Final = {ToolMode.AUTO: "AUTO", ToolMode.NONE: "NONE", ToolMode.REQUIRED: "ANY", ToolMode.NAMED: "ANY"}
 
 
@@ -66,6 +67,8 @@ def content_body(call: ProviderCall) -> Body:
     messages = request.messages
     if call.prefill and call.model.prefill:
         messages = (*messages, Message(Role.ASSISTANT, (Part(Text(call.prefill)),)))
+    if call.model.provider_kind == "vertex":
+        messages = tuple(message._replace(parts=_known_to_vertex(message.parts)) for message in messages)
     body: dict[str, Any] = {"contents": _contents(messages, strict=generation >= (3, 0))}
     system = _system(request.messages)
     config: dict[str, Any] = {"maxOutputTokens": call.max_output_tokens}
@@ -121,6 +124,20 @@ def _contents(messages: Sequence[Message], *, strict: bool) -> list[dict[str, An
         if content["role"] == "user":
             content["parts"] = [part for _, part in sorted(content["parts"], key=lambda placed: placed[0])]
     return contents
+
+
+def _known_to_vertex(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return the parts without what only Google AI knows; an opaque one that holds nothing else is left out."""
+    kept: list[Part] = []
+    for part in parts:
+        content = part.content
+        if isinstance(content, Opaque) and content.provider in FAMILY:
+            known = {key: value for key, value in _part(content.json).items() if key not in _NOT_ON_VERTEX}
+            if known.keys() <= {"thought", "thoughtSignature"}:
+                continue
+            content = content._replace(json=json.dumps(known))
+        kept.append(part._replace(content=content))
+    return tuple(kept)
 
 
 def _model_parts(message: Message, calls: dict[str, tuple[int, str]], strict: bool) -> list[dict[str, Any]]:

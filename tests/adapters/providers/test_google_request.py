@@ -119,6 +119,28 @@ def test_own_signatures_and_opaque_parts_go_back_word_for_word_and_foreign_ones_
     assert foreign == [{"text": "so"}, {"functionCall": {"name": "add", "args": {}, "id": "c"}}]
 
 
+def test_what_only_google_ai_knows_is_not_sent_to_vertex() -> None:
+    raws = {
+        "toolCall": '{"toolCall": {"id": "1", "toolType": "GOOGLE_SEARCH_WEB"}, "thoughtSignature": "s"}',
+        "toolResponse": '{"toolResponse": {"id": "1"}, "partMetadata": {"a": 1}}',
+        "executableCode": '{"executableCode": {"code": "1"}, "partMetadata": {"a": 1}}',
+    }
+    turn = says(ASSISTANT, *(Opaque("google", name, raw) for name, raw in raws.items()))
+    only = says(ASSISTANT, Opaque("google", "toolCall", raws["toolCall"]))
+    request = GenerateRequest(
+        Requirements(), (says(USER, Text("q")), turn, says(USER, Text("r")), only, says(USER, Text("s")))
+    )
+    here, there = (
+        content_body(call(None, request, model=model(OLD, kind))).body["contents"] for kind in ("google", "vertex")
+    )
+    assert [part for content in here if content["role"] == "model" for part in content["parts"]] == [
+        *(json.loads(raw) for raw in raws.values()),
+        json.loads(raws["toolCall"]),
+    ]
+    assert [content["role"] for content in there] == ["user", "model", "user"]
+    assert there[1]["parts"] == [{"executableCode": {"code": "1"}}]
+
+
 def test_gemini_3_gets_the_placeholder_for_the_first_call_that_has_no_signature() -> None:
     turn = says(ASSISTANT, ToolCall("a", "add", "{}"), ToolCall("b", "add", "{}"))
     new = sent(says(USER, Text("q")), turn, name=NEW).body["contents"][1]["parts"]
