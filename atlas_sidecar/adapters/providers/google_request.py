@@ -1,7 +1,8 @@
 """A GenerateRequest as the body of Gemini's generateContent. Pure.
 
 Rules kept here:
-- Roles are `user` and `model`, neighbours of one role are one content; system messages go to `systemInstruction`.
+- Roles are `user` and `model`, neighbours of one role are one content; system messages go to `systemInstruction`, what
+  they show (images) into the first user turn.
 - Results of parallel calls go back in the order of the calls, whatever order they came in.
 - Thought signatures and opaque parts go back to Gemini only. Gemini 3 refuses a function call without a signature:
   one that another provider made gets the placeholder that Google documents for that.
@@ -16,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from atlas_sidecar.adapters.providers.google_schema import reduced_schema, says_nothing
-from atlas_sidecar.adapters.providers.wire.blobs import base64_of
+from atlas_sidecar.adapters.providers.wire.blobs import base64_of, named_text
 from atlas_sidecar.adapters.providers.wire.json_in_words import json_beside_tools
 from atlas_sidecar.adapters.providers.wire.options import merge_options
+from atlas_sidecar.adapters.providers.wire.system_media import with_media_in_user_turn
 from atlas_sidecar.core.demands import is_text_document, plain_mime_type
 from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import (
@@ -64,7 +66,7 @@ def generation_of(model: str) -> tuple[int, int]:
 def content_body(call: ProviderCall) -> Body:
     """Return the body of one call. Raises ValueError for a schema or an opaque part that is no JSON."""
     request, generation = call.request, generation_of(call.model.ref.model)
-    messages = request.messages
+    messages = tuple(with_media_in_user_turn(request.messages))
     if call.prefill and call.model.prefill:
         messages = (*messages, Message(Role.ASSISTANT, (Part(Text(call.prefill)),)))
     if call.model.provider_kind == "vertex":
@@ -97,13 +99,9 @@ def content_body(call: ProviderCall) -> Body:
 
 
 def _system(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    return [
-        {"text": part.content.text}
-        for message in messages
-        if message.role is Role.SYSTEM
-        for part in message.parts
-        if isinstance(part.content, Text) and part.content.text
-    ]
+    contents = [part.content for message in messages if message.role is Role.SYSTEM for part in message.parts]
+    texts = [named_text(one) if isinstance(one, Blob) else one.text for one in contents if isinstance(one, Blob | Text)]
+    return [{"text": text} for text in texts if text]
 
 
 def _contents(messages: Sequence[Message], *, strict: bool) -> list[dict[str, Any]]:

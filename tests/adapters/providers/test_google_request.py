@@ -67,6 +67,18 @@ def test_roles_are_user_and_model_and_system_has_its_own_field() -> None:
     assert body["generationConfig"]["maxOutputTokens"] == 1000
 
 
+def test_what_system_messages_show_is_in_the_first_user_turn_and_what_they_say_in_the_instruction() -> None:
+    notes = Blob("text/plain", b"Be kind.", name="notes.txt")
+    rules = says(SYSTEM, Text("like this"), Blob("image/png", b"x"), notes)
+    image = {"inlineData": {"mimeType": "image/png", "data": "eA=="}}
+    said = {"parts": [{"text": "like this"}, {"text": "notes.txt:\nBe kind."}]}
+    body = sent(rules, says(USER, Text("hi"))).body
+    assert (body["systemInstruction"], body["contents"]) == (said, [{"role": "user", "parts": [image, {"text": "hi"}]}])
+    begun = sent(rules, says(ASSISTANT, Text("hello"))).body
+    assert (begun["systemInstruction"], begun["contents"][0]) == (said, {"role": "user", "parts": [image]})
+    assert sent(rules).body["contents"] == [{"role": "user", "parts": [image]}]
+
+
 def test_results_of_parallel_calls_go_back_in_the_order_of_the_calls() -> None:
     body = sent(
         says(USER, Text("q")),

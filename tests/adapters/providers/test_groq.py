@@ -12,6 +12,7 @@ from atlas_sidecar.adapters.providers.groq import GroqProvider, effort_word
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.core.errors import ErrorClass
 from atlas_sidecar.core.types import (
+    Blob,
     GenerateRequest,
     Message,
     Part,
@@ -155,3 +156,14 @@ async def test_what_a_compound_system_did_is_in_the_metadata(provider: GroqProvi
 )
 def test_each_qwen_is_asked_in_the_words_that_it_knows(name: str, effort: ReasoningEffort, word: str) -> None:
     assert effort_word(name, effort) == word
+
+
+async def test_an_image_in_the_system_message_is_shown_in_the_first_user_turn(
+    provider: GroqProvider, upstream: Upstream
+) -> None:
+    notes = Blob("text/plain", b"Be kind.", name="notes.txt")
+    rules = Message(Role.SYSTEM, (Part(Text("Be brief.")), Part(Blob("image/png", b"x")), Part(notes)))
+    await ask(provider, rules, QUESTION, name="qwen/qwen3.8-27b")
+    system, user = upstream.requests[0].json["messages"]
+    assert system == {"role": "system", "content": "Be brief.\n\nnotes.txt:\nBe kind."}
+    assert [part["type"] for part in user["content"]] == ["image_url", "text"]

@@ -45,9 +45,14 @@ def file_name(blob: Blob) -> str:
     return blob.name or f"document{_ENDINGS.get(plain_mime_type(blob), '')}"
 
 
+def is_readable(blob: Blob) -> bool:
+    """Return whether it is a text document whose text is here."""
+    return blob.data is not None and is_text_document(plain_mime_type(blob))
+
+
 def document_text(blob: Blob) -> str | None:
     """Return the text of a text document, by the charset of its type (UTF-8 unless it names one); None for others."""
-    if blob.data is None or not is_text_document(plain_mime_type(blob)):
+    if blob.data is None or not is_readable(blob):
         return None
     header = Message()
     header["content-type"] = blob.mime_type
