@@ -85,7 +85,7 @@ def content_body(call: ProviderCall) -> Body:
             body["toolConfig"] = {"functionCallingConfig": calling}
         if choice.disable_parallel:
             left_out.append("disable_parallel")
-    _response_format(request, config, system, with_tools=bool(request.tools) and generation < (3, 0))
+    _response_format(request, config, system, in_words=_excludes_json(call, generation))
     _sampling(request, config, left_out)
     thinking, met = _thinking(call, generation)
     config.update(thinking)
@@ -243,14 +243,20 @@ def _declaration(tool: Any) -> dict[str, Any]:
     return entry
 
 
+def _excludes_json(call: ProviderCall, generation: tuple[int, int]) -> bool:
+    """Whether JSON output is refused beside the tools: before Gemini 3 beside any, since then beside a forced call."""
+    tools, forced = call.request.tools, call.request.tool_choice.mode in {ToolMode.REQUIRED, ToolMode.NAMED}
+    return bool(tools and forced) if generation >= (3, 0) else bool(tools or call.options.get("tools"))
+
+
 def _response_format(
-    request: GenerateRequest, config: dict[str, Any], system: list[dict[str, Any]], *, with_tools: bool
+    request: GenerateRequest, config: dict[str, Any], system: list[dict[str, Any]], *, in_words: bool
 ) -> None:
     wanted = request.response_format
     if not (wanted.json_schema or wanted.json_object):
         return
     schema = reduced_schema(parse(wanted.json_schema)) if wanted.json_schema else None
-    if with_tools:  # before Gemini 3, JSON output and functions exclude each other
+    if in_words:
         system.append({"text": json_beside_tools(json.dumps(schema) if schema else "")})
         return
     config["responseMimeType"] = "application/json"

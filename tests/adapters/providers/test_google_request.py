@@ -224,6 +224,17 @@ def test_json_output_is_asked_for_natively_and_before_gemini_3_beside_tools_in_w
     assert sent(response_format=ResponseFormat(json_object=True)).body["generationConfig"]["responseMimeType"]
 
 
+def test_json_output_is_asked_for_in_words_where_the_tools_exclude_it() -> None:
+    wanted = ResponseFormat(json_object=True)
+    for choice, in_words in ((ToolMode.REQUIRED, True), (ToolMode.NONE, False)):
+        body = sent(name=NEW, tools=(ADD,), tool_choice=ToolChoice(choice), response_format=wanted).body
+        assert ("systemInstruction" in body, "responseMimeType" in body["generationConfig"]) == (in_words, not in_words)
+    request = GenerateRequest(Requirements(), (says(USER, Text("hi")),), response_format=wanted)
+    for name, in_words in ((OLD, True), (NEW, False)):
+        hosted = call(None, request, model=model(name, "google"), options={"tools": [{"googleSearch": {}}]})
+        assert ("systemInstruction" in content_body(hosted).body) is in_words
+
+
 def test_sampling_has_its_names() -> None:
     config = sent(sampling=Sampling(temperature=1.5, top_p=0.5, stop=("END",), seed=2**40 + 7)).body["generationConfig"]
     assert config == {"maxOutputTokens": 1000, "temperature": 1.5, "topP": 0.5, "stopSequences": ["END"], "seed": 7}
