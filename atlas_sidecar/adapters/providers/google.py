@@ -30,6 +30,7 @@ from atlas_sidecar.adapters.providers.wire.errors import cause_of
 from atlas_sidecar.adapters.providers.wire.google_cloud import vertex_url
 from atlas_sidecar.adapters.providers.wire.heads import Heads
 from atlas_sidecar.adapters.providers.wire.sdk import host_and_port
+from atlas_sidecar.adapters.providers.wire.tools import GEMINIS_NAME, caller_names
 from atlas_sidecar.adapters.providers.wire.transport import Road, http_client
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import ProviderBatch, ProviderCall, RateLimit
@@ -101,7 +102,8 @@ class GoogleProvider:
     def stream(self, call: ProviderCall) -> AsyncIterator[ProviderBatch]:
         """Send exactly one request and yield its answer; see ports.Provider."""
         metadata: dict[str, Any] = {}
-        return read_answer(lambda: self._send(call, metadata), GoogleDecoder(self.kind, metadata), TAXONOMY, _no_limits)
+        decoder = GoogleDecoder(self.kind, metadata, caller_names(call.request.tools, GEMINIS_NAME))
+        return read_answer(lambda: self._send(call, metadata), decoder, TAXONOMY, _no_limits)
 
     async def probe(self) -> RateLimit | None:
         """List one model: free, and answered with the key's rights. Vertex has no such call for every account."""

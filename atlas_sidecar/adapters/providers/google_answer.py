@@ -14,7 +14,8 @@ Rules kept here:
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -107,12 +108,21 @@ _COUNTS: Final = _Counts.__struct_fields__
 
 
 class GoogleDecoder:
-    """Decodes one answer; `kind` names whose opaque parts these are, `metadata` is added to what the answer says."""
+    """Decodes one answer; `kind` names whose opaque parts these are, `metadata` is added to what the answer says.
 
-    def __init__(self, kind: str = "google", metadata: dict[str, Any] | None = None) -> None:
+    `names`: the caller's names of tools, by those that were sent, where they differ.
+    """
+
+    def __init__(
+        self,
+        kind: str = "google",
+        metadata: dict[str, Any] | None = None,
+        names: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.has_content = False
         self.finished = False
         self._kind = kind
+        self._names = names
         self._metadata = {} if metadata is None else metadata
         self._counts = _Counts()
         self._counted = False
@@ -227,7 +237,7 @@ class GoogleDecoder:
             self._end_call(out)
             self._called = self._next(_OTHER)
             made = f"{OWN_ID}{self._metadata.get('id') or f'{zlib.crc32(raw):08x}'}_{self._called}"
-            out.append(ToolCallStart(self._called, call.id or made, call.name))
+            out.append(ToolCallStart(self._called, call.id or made, self._names.get(call.name, call.name)))
             if not call.will_continue and not call.partial_args:
                 out.append(ToolArguments(self._called, call.arguments))
                 return self._called

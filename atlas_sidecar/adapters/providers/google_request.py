@@ -21,6 +21,7 @@ from atlas_sidecar.adapters.providers.wire.blobs import base64_of, named_text
 from atlas_sidecar.adapters.providers.wire.json_in_words import json_beside_tools
 from atlas_sidecar.adapters.providers.wire.options import merge_options
 from atlas_sidecar.adapters.providers.wire.system_media import with_media_in_user_turn
+from atlas_sidecar.adapters.providers.wire.tools import GEMINIS_NAME, wire_name
 from atlas_sidecar.core.demands import is_text_document, plain_mime_type
 from atlas_sidecar.core.json_text import parse
 from atlas_sidecar.core.types import (
@@ -81,7 +82,7 @@ def content_body(call: ProviderCall) -> Body:
         if choice.mode is not ToolMode.AUTO:
             calling: dict[str, Any] = {"mode": _MODES[choice.mode]}
             if choice.mode is ToolMode.NAMED:
-                calling["allowedFunctionNames"] = [choice.name]
+                calling["allowedFunctionNames"] = [wire_name(choice.name, GEMINIS_NAME)]
             body["toolConfig"] = {"functionCallingConfig": calling}
         if choice.disable_parallel:
             left_out.append("disable_parallel")
@@ -148,7 +149,7 @@ def _model_parts(message: Message, calls: dict[str, tuple[int, str]], strict: bo
                 parts.append(_signed({"text": text}, signature))
             case ToolCall(identity, name, arguments):
                 calls[identity] = (len(calls), name)
-                entry: dict[str, Any] = {"name": name, "args": _object(arguments)}
+                entry: dict[str, Any] = {"name": wire_name(name, GEMINIS_NAME), "args": _object(arguments)}
                 if not identity.startswith(OWN_ID):
                     entry["id"] = identity
                 if needs_signature:
@@ -189,7 +190,8 @@ def _user_parts(message: Message, calls: Mapping[str, tuple[int, str]]) -> list[
 
 def _function_response(result: ToolResult, name: str) -> dict[str, Any]:
     text = "".join(part.content.text for part in result.parts if isinstance(part.content, Text))
-    entry: dict[str, Any] = {"name": name, "response": {"error": text} if result.is_error else _response(text)}
+    response = {"error": text} if result.is_error else _response(text)
+    entry: dict[str, Any] = {"name": wire_name(name, GEMINIS_NAME), "response": response}
     if result.call_id and not result.call_id.startswith(OWN_ID):
         entry["id"] = result.call_id
     return {"functionResponse": entry}
@@ -235,7 +237,7 @@ def _blob(blob: Blob) -> dict[str, Any]:
 
 
 def _declaration(tool: Any) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": tool.name, "description": tool.description}
+    entry: dict[str, Any] = {"name": wire_name(tool.name, GEMINIS_NAME), "description": tool.description}
     if tool.parameters_json_schema:
         schema = reduced_schema(parse(tool.parameters_json_schema))
         if not says_nothing(schema):  # an object without properties is refused; none means none

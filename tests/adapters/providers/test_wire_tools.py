@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from atlas_sidecar.adapters.providers.anthropic import AnthropicProvider
 from atlas_sidecar.adapters.providers.anthropic_request import messages_body
+from atlas_sidecar.adapters.providers.google import GoogleProvider
+from atlas_sidecar.adapters.providers.google_request import content_body
 from atlas_sidecar.adapters.providers.openai_models import effort_word, refused_by_openai
 from atlas_sidecar.adapters.providers.openai_responses_request import responses_body
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.adapters.providers.wire.chat_request import Dialect, chat_body
-from atlas_sidecar.adapters.providers.wire.tools import caller_names, wire_id, wire_name
+from atlas_sidecar.adapters.providers.wire.tools import GEMINIS_NAME, caller_names, wire_id, wire_name
 from atlas_sidecar.core.types import (
     GenerateRequest,
     Message,
@@ -81,7 +83,9 @@ def test_an_id_that_is_too_long_has_one_short_form_in_a_call_and_its_result() ->
 
 @given(st.text(min_size=1, max_size=130), st.text(min_size=1, max_size=130))
 def test_any_name_becomes_one_that_is_taken_and_no_two_the_same(one: str, other: str) -> None:
+    assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}|" + re.escape(one), wire_name(one))
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", wire_name(one))
+    assert GEMINIS_NAME.fullmatch(wire_name(one, GEMINIS_NAME))
     assert (wire_name(one) == wire_name(other)) == (one == other)
     assert wire_name(wire_name(one)) == wire_name(one)
     assert len(wire_id(one, 40)) <= 40
@@ -98,6 +102,18 @@ async def test_an_answers_calls_have_the_callers_names(wire: str, upstream: Upst
     kind, changes = ("openai", {"wire": "responses"}) if wire == "responses" else (wire, {})
     async with aclosing(make(kind, upstream.url, **changes)) as adapter:
         assert (await collect(adapter, asked())).tools == [("call_1", NAME, "{}")]
+
+
+async def test_a_name_that_gemini_alone_refuses_has_another_there(upstream: Upstream) -> None:
+    asked_ = call(request=replace(asked().request, tools=(Tool("3d.render", "", ""), Tool("mcp.server:get", "", ""))))
+    sent = content_body(asked_).body
+    changed, kept = [entry["name"] for entry in sent["tools"][0]["functionDeclarations"]]
+    assert (re.fullmatch(r"_3d_render_[0-9a-f]{8}", changed) is not None, kept) == (True, "mcp.server:get")
+    part = {"functionCall": {"name": changed, "id": "call_1", "args": {}}}
+    upstream.answer(Answer.json({"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}]}))
+    settings = ProviderSettings("google", "google", base_url=upstream.url, api_key=lambda: "k")
+    async with aclosing(GoogleProvider(settings)) as adapter:
+        assert (await collect(adapter, asked_)).tools == [("call_1", "3d.render", "{}")]
 
 
 async def test_claudes_calls_have_the_callers_names(upstream: Upstream) -> None:
