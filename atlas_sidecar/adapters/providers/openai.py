@@ -15,6 +15,7 @@ import functools
 import importlib
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from atlas_sidecar.adapters.providers.openai_models import (
     refused_by_openai,
     refused_parameters,
     refuses_tools_over_chat,
+    takes_breakpoints,
 )
 from atlas_sidecar.adapters.providers.openai_responses_answer import ResponsesDecoder
 from atlas_sidecar.adapters.providers.openai_responses_request import responses_body
@@ -63,6 +65,8 @@ class OpenAIProvider:
         self._dialect = Dialect(field, effort_word, refused_parameters)
         if own_server:
             self._dialect = Dialect(field, effort_word, refused_by_openai, openais_limits=True)
+        if self._is_openais:
+            self._dialect = replace(self._dialect, breakpoints=takes_breakpoints)
         self._done_marker = bool(settings.extra.get("done_marker", True))
 
     @property

@@ -30,6 +30,7 @@ _EFFORTS: Final = tuple(  # the first family that a name begins with; others kno
 _VERSION: Final = re.compile(r"gpt-(\d)(?:\.(\d+))?(?![\w.])(?!.*chat)")
 _SAMPLING: Final = frozenset({"temperature", "top_p"})
 _TOOLS_MOVED: Final = (5, 4)
+_BREAKPOINTS_FROM: Final = (5, 6)
 
 
 def plain_name(model: str) -> str:
@@ -42,8 +43,18 @@ def refuses_tools_over_chat(model: str) -> bool:
 
     Some take them over chat completions without reasoning, others not at all (docs/0022).
     """
+    return _version(model) >= _TOOLS_MOVED
+
+
+def takes_breakpoints(model: str) -> bool:
+    """Return whether a model takes explicit cache breakpoints: gpt-5.6 and later (the SDK's PromptCacheBreakpoint)."""
+    return _version(model) >= _BREAKPOINTS_FROM
+
+
+def _version(model: str) -> tuple[int, int]:
+    """Return the version that a name says, (0, 0) for a name that says none."""
     found = _VERSION.match(plain_name(model))
-    return found is not None and (int(found[1]), int(found[2] or 0)) >= _TOOLS_MOVED
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
 def effort_word(model: str, effort: ReasoningEffort) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from atlas_sidecar.adapters.providers.wire.blobs import data_uri, file_name, named_text, unsendable
-from atlas_sidecar.adapters.providers.wire.chat_request import JsonObject
+from atlas_sidecar.adapters.providers.wire.chat_request import JsonObject, with_breakpoint
 from atlas_sidecar.adapters.providers.wire.schemas import json_object
 from atlas_sidecar.adapters.providers.wire.tools import wire_id, wire_name
 from atlas_sidecar.core.demands import Form, form_of, plain_mime_type
@@ -54,11 +54,15 @@ def signature_of(part: Part) -> ItemSignature:
 
 
 class Items:
-    """Writes one conversation; `provider`: the configured one that it goes to; `max_id`: the longest id of a call."""
+    """Writes one conversation; `provider`: the configured one that it goes to; `max_id`: the longest id of a call.
 
-    def __init__(self, provider: str, max_id: int | None = None) -> None:
+    `marked`: whether the model takes cache breakpoints.
+    """
+
+    def __init__(self, provider: str, max_id: int | None = None, *, marked: bool = False) -> None:
         self._provider = provider
         self._max_id = max_id
+        self._marked = marked
         self._callers: dict[str, dict[str, Any]] = {}  # of calls, by their ids
 
     def of(self, messages: Iterable[Message]) -> Iterator[JsonObject]:
@@ -73,7 +77,11 @@ class Items:
                     yield self._result(part.content)
                 elif isinstance(part.content, Opaque):
                     yield from _opaque(part.content)
-            contents = [_content(part.content) for part in message.parts if isinstance(part.content, Text | Blob)]
+            contents = [
+                with_breakpoint(_content(part.content), part, marked=self._marked)
+                for part in message.parts
+                if isinstance(part.content, Text | Blob)
+            ]
             if contents:
                 yield {"role": "system" if message.role is Role.SYSTEM else "user", "content": contents}
 

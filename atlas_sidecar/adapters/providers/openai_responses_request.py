@@ -43,7 +43,8 @@ def responses_body(call: ProviderCall, dialect: Dialect) -> Body:
         refused.sent = False  # nothing may be charged
         raise refused
     body: JsonObject = {"model": model.ref.model, "store": False}
-    body["input"] = list(Items(model.ref.provider, MAX_ID if dialect.openais_limits else None).of(request.messages))
+    max_id, marked = MAX_ID if dialect.openais_limits else None, dialect.breakpoints(model.ref.model)
+    body["input"] = list(Items(model.ref.provider, max_id, marked=marked).of(request.messages))
     if must_say_json(request):
         body["input"].insert(0, {"role": "system", "content": [{"type": "input_text", "text": JSON_ONLY}]})
     if call.stream:

@@ -14,7 +14,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -34,7 +34,6 @@ from atlas_sidecar.core.types import (
     Blob,
     Capability,
     GenerateRequest,
-    Message,
     Opaque,
     Part,
     ProviderCall,
@@ -53,6 +52,7 @@ JSON_ONLY: Final = "Answer with one JSON object and nothing else."
 MAX_STOPS: Final = 4
 MAX_ID: Final = 40
 REASONING_FIELDS: Final = ("reasoning_content", "reasoning")
+_MARKED: Final = frozenset({Role.SYSTEM, Role.USER})  # whose messages may carry cache breakpoints
 TOOL_CALL: Final = "tool_call"  # the type of an opaque part that is a call of a custom tool
 
 
@@ -63,6 +63,7 @@ class Dialect:
     `effort`: its word for a reasoning effort of a model, None = say nothing.
     `refuses`: the parameters that a model with this effort does not take; they are left out.
     `strict_schemas`: whether `strict` may be true; `stream_usage`: whether usage must be asked for.
+    `breakpoints`: whether a model takes marks of where the prompt is worth caching.
     `openais_limits`: whether it refuses a fifth stop sequence (left out) and long ids of tool calls (shortened).
     """
 
@@ -73,6 +74,7 @@ class Dialect:
     stream_usage: bool = True
     openais_limits: bool = False
     kind: str = "openai"
+    breakpoints: Callable[[str], bool] = lambda _model: False
 
     @property
     def max_id(self) -> int | None:
@@ -101,7 +103,7 @@ class Body(NamedTuple):
 def chat_body(call: ProviderCall, dialect: Dialect) -> Body:
     """Return the JSON body of one chat-completions call. Raises ProviderError for what the wire cannot say."""
     request = call.request
-    messages = _messages(request.messages, dialect, call.model.ref.provider)
+    messages = _messages(call, dialect)
     if must_say_json(request):
         if messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
             messages[0] = {"role": "system", "content": f"{messages[0]['content']}\n\n{JSON_ONLY}"}
@@ -161,8 +163,13 @@ def parameters(
     left_out = [name for name in fields if name in refused or (name == "stop" and cut)]
     if word is None and sampling.reasoning_effort not in {None, ReasoningEffort.NONE}:
         left_out.append("reasoning_effort")
-    if any(part.cache_breakpoint for message in request.messages for part in message.parts):
-        left_out.append("cache_breakpoint")  # these servers choose by themselves what they keep
+    takes_breakpoints = dialect.breakpoints(model.ref.model)
+    if any(
+        part.cache_breakpoint and not (takes_breakpoints and message.role in _MARKED)
+        for message in request.messages
+        for part in message.parts
+    ):
+        left_out.append("cache_breakpoint")  # the server chooses by itself what it keeps
     return word, {name: value for name, value in fields.items() if name not in refused}, tuple(left_out)
 
 
@@ -207,9 +214,10 @@ def must_say_json(request: GenerateRequest) -> bool:
 # ------------------------------------------------------------------------------------------- messages
 
 
-def _messages(messages: Sequence[Message], dialect: Dialect, provider: str) -> list[JsonObject]:
+def _messages(call: ProviderCall, dialect: Dialect) -> list[JsonObject]:
+    messages, marked = call.request.messages, dialect.breakpoints(call.model.ref.model)
     called = any(isinstance(part.content, ToolCall) for message in messages for part in message.parts)
-    of = provider if called and not dialect.openais_limits else ""
+    of = call.model.ref.provider if called and not dialect.openais_limits else ""
     sent: list[JsonObject] = []
     attached: list[JsonObject] = []  # blobs of tool results: they follow the last result of a row of tool messages
     for message in messages:
@@ -222,7 +230,10 @@ def _messages(messages: Sequence[Message], dialect: Dialect, provider: str) -> l
         if attached:
             sent.append({"role": "user", "content": attached})
             attached = []
-        turn = _assistant(others, dialect, of) if message.role is Role.ASSISTANT else _speaker(message.role, others)
+        if message.role is Role.ASSISTANT:
+            turn = _assistant(others, dialect, of)
+        else:
+            turn = _speaker(message.role, others, marked=marked)
         if turn is not None:
             sent.append(turn)
     if attached:
@@ -274,26 +285,30 @@ def _origin(signature: bytes) -> ReasoningOrigin:
         return ReasoningOrigin()
 
 
-def _speaker(role: Role, parts: list[Part]) -> JsonObject | None:
-    contents = list(_contents(parts))
+def _speaker(role: Role, parts: list[Part], *, marked: bool) -> JsonObject | None:
+    contents = list(_contents(parts, marked=marked))
     if not contents:
         return None
     name = "system" if role is Role.SYSTEM else "user"
-    if role is Role.SYSTEM and all(
-        content["type"] == "text" for content in contents
-    ):  # some servers take a string only
-        return {"role": name, "content": "\n\n".join(content["text"] for content in contents)}
-    if len(contents) == 1 and contents[0]["type"] == "text":
-        return {"role": name, "content": contents[0]["text"]}
+    if all(content.keys() == {"type", "text"} for content in contents):
+        if role is Role.SYSTEM:  # some servers take a string only
+            return {"role": name, "content": "\n\n".join(content["text"] for content in contents)}
+        if len(contents) == 1:
+            return {"role": name, "content": contents[0]["text"]}
     return {"role": name, "content": contents}
 
 
-def _contents(parts: list[Part]) -> Iterator[JsonObject]:
+def _contents(parts: list[Part], *, marked: bool) -> Iterator[JsonObject]:
     for part in parts:
         if isinstance(part.content, Text):
-            yield {"type": "text", "text": part.content.text}
+            yield with_breakpoint({"type": "text", "text": part.content.text}, part, marked=marked)
         elif isinstance(part.content, Blob):
-            yield _blob(part.content)
+            yield with_breakpoint(_blob(part.content), part, marked=marked)
+
+
+def with_breakpoint(content: JsonObject, part: Part, *, marked: bool) -> JsonObject:
+    """Return a content part that says where its cache breakpoint is, where the model takes it (`marked`)."""
+    return {**content, "prompt_cache_breakpoint": {"mode": "explicit"}} if marked and part.cache_breakpoint else content
 
 
 def _blob(blob: Blob) -> JsonObject:
