@@ -119,7 +119,9 @@ def effort_word(model: str, effort: ReasoningEffort) -> str | None:
 
 
 # Usage comes in `x_groq` unasked; `strict` is known to two models only.
-_DIALECT: Final = Dialect("max_completion_tokens", effort_word, strict_schemas=False, stream_usage=False, kind="groq")
+_DIALECT: Final = Dialect(
+    "max_completion_tokens", effort_word, strict_schemas=False, stream_usage=False, openais_limits=True, kind="groq"
+)
 
 
 def groq_body(call: ProviderCall) -> Body:

@@ -20,6 +20,7 @@ from atlas_sidecar.core.types import (
     Requirements,
     ResponseFormat,
     Role,
+    Sampling,
     Text,
     Tool,
     Usage,
@@ -167,3 +168,16 @@ async def test_an_image_in_the_system_message_is_shown_in_the_first_user_turn(
     system, user = upstream.requests[0].json["messages"]
     assert system == {"role": "system", "content": "Be brief.\n\nnotes.txt:\nBe kind."}
     assert [part["type"] for part in user["content"]] == ["image_url", "text"]
+
+
+def left_out(got: Got) -> Any:
+    assert got.finished is not None
+    return got.finished.metadata.get("parameters_left_out")
+
+
+async def test_stop_sequences_beyond_the_fourth_are_left_out_and_said(
+    provider: GroqProvider, upstream: Upstream
+) -> None:
+    assert left_out(await ask(provider, sampling=Sampling(stop=tuple("abcd")))) is None
+    assert left_out(await ask(provider, sampling=Sampling(stop=tuple("abcde")))) == ["stop"]
+    assert [seen.json["stop"] for seen in upstream.requests] == [list("abcd")] * 2
