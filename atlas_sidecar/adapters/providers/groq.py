@@ -130,8 +130,11 @@ def groq_body(call: ProviderCall) -> Body:
     messages = tuple(with_media_in_user_turn(call.request.messages))  # a system message is text only
     call = replace(call, request=replace(call.request, messages=messages))
     body, left_out = chat_body(call, _DIALECT)
-    if Capability.REASONING in call.model.capabilities and "include_reasoning" not in body:
-        body.setdefault("reasoning_format", "parsed")
+    if Capability.REASONING in call.model.capabilities:
+        if "include_reasoning" not in body:
+            body.setdefault("reasoning_format", "parsed")
+        if call.request.sampling.reasoning_effort is ReasoningEffort.NONE and body.get("reasoning_effort") != "none":
+            left_out = (*left_out, "reasoning_effort")
     return Body(body, left_out)
 
 

@@ -181,3 +181,21 @@ async def test_stop_sequences_beyond_the_fourth_are_left_out_and_said(
     assert left_out(await ask(provider, sampling=Sampling(stop=tuple("abcd")))) is None
     assert left_out(await ask(provider, sampling=Sampling(stop=tuple("abcde")))) == ["stop"]
     assert [seen.json["stop"] for seen in upstream.requests] == [list("abcd")] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "said"),
+    [
+        ("openai/gpt-oss-120b", ReasoningEffort.NONE, True),
+        ("moonshotai/kimi-k2-thinking", ReasoningEffort.NONE, True),
+        ("moonshotai/kimi-k2-thinking", ReasoningEffort.HIGH, True),
+        ("openai/gpt-oss-120b", ReasoningEffort.LOW, False),
+        ("qwen/qwen3.8-27b", ReasoningEffort.NONE, False),
+        ("qwen/qwen3.8-27b", None, False),
+    ],
+)
+async def test_an_effort_that_cannot_be_had_is_said(
+    provider: GroqProvider, name: str, effort: ReasoningEffort | None, said: bool
+) -> None:
+    got = await ask(provider, name=name, sampling=Sampling(reasoning_effort=effort))
+    assert left_out(got) == (["reasoning_effort"] if said else None)
