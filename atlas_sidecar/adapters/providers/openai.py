@@ -111,7 +111,9 @@ class OpenAIProvider:
     def _speaks_responses(self, call: ProviderCall) -> bool:
         if self._settings.wire:
             return self._settings.wire == "responses"
-        return self._is_openais and bool(call.request.tools) and refuses_tools_over_chat(call.model.ref.model)
+        if not self._is_openais or not call.request.tools or call.options.get("reasoning_effort") == "none":
+            return False  # with that option chat completions takes the tools, and the Responses API not the option
+        return refuses_tools_over_chat(call.model.ref.model)
 
     async def _send(self, call: ProviderCall, metadata: dict[str, Any]) -> Any:
         if self._speaks_responses(call):

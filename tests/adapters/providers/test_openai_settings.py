@@ -262,6 +262,17 @@ async def test_openai_gets_tools_over_the_api_that_takes_them_for_the_model(
     assert len(upstream.requests[0].json.get("stop", "")) <= 4
 
 
+async def test_tools_stay_on_chat_completions_where_the_caller_asks_for_no_reasoning_there(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", upstream.url)
+    upstream.answer(Answer.sse(*GOOD))
+    asked = call(model=model("gpt-5.4"), options={"reasoning_effort": "none"})
+    async with aclosing(make("openai", "http://api.openai.com/v1")) as adapter:
+        await collect(adapter, replace(asked, request=replace(asked.request, tools=(Tool("f", "", ""),))))
+    assert upstream.requests[0].path == f"http://api.openai.com/v1{CHAT}"
+
+
 async def test_a_compatible_server_gets_tools_over_chat_completions(upstream: Upstream) -> None:
     upstream.answer(Answer.sse(*GOOD))
     asked = call(model=model("gpt-6-luna"))
