@@ -85,7 +85,8 @@ class Failed(NamedTuple):
     """An attempt that failed.
 
     `content_sent`: the caller saw content of it; `continuable`: plain text that a prefill can carry on.
-    `prefill_refused`: it was asked to carry on such text, and does not take that.
+    `prefill_refused`: it was asked to carry on such text, and does not take that. `of_model`: it says nothing of the
+    provider's other models (a quota of this one).
     """
 
     target: Target
@@ -98,6 +99,7 @@ class Failed(NamedTuple):
     content_sent: bool = False
     continuable: bool = False
     prefill_refused: bool = False
+    of_model: bool = False
 
 
 class Skipped(NamedTuple):
@@ -302,7 +304,7 @@ def _second_chances(
     """Yield each model worth asking after all: when it is ready, why it waits, the try (None: bounds forbid it)."""
     last = failures[-1] if failures else None
     hops = last.hop if last else 0
-    spoiled = {f.target.model.ref.provider for f in failures if f.error_class in OF_THE_PROVIDER}
+    spoiled = {f.target.model.ref.provider for f in failures if f.error_class in OF_THE_PROVIDER and not f.of_model}
     refused = {event.target.model.ref.id for event in history if isinstance(event, RetryRefused)}
     latest = {f.target.model.ref.id: f for f in failures}
     skipped = tuple(e.target for e in history if isinstance(e, Skipped) and e.verdict.rejection in OF_THE_MOMENT)

@@ -320,6 +320,7 @@ class Chain:
                 content_sent=sent,
                 continuable=self._continuable(),
                 prefill_refused=hop.reason == "continuation" and not sent and _does_not_suit(error),
+                of_model=error.scope == "model",
             ),
         )
 

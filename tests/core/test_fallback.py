@@ -138,6 +138,16 @@ def test_other_models_of_a_provider_that_refused_the_key_are_no_last_resort() ->
     assert isinstance(end, Fail)
 
 
+def test_a_quota_of_one_model_leaves_its_siblings_as_a_last_resort() -> None:
+    first, second = target("one", provider="p"), target("two", provider="p")
+    over = Verdict(Rejection.OVERLOADED, "over")
+    spent = failed(first, ErrorClass.QUOTA_EXHAUSTED, of_model=True)
+    tried = step(plan(first, second), spent, Skipped(second, over), feasible=lambda _: over)
+    assert tried == Try(second, 2, 1, "fallback")
+    whole = step(plan(first, second), spent._replace(of_model=False), Skipped(second, over), feasible=lambda _: over)
+    assert isinstance(whole, Fail)
+
+
 def test_after_too_long_a_context_only_larger_windows_are_asked() -> None:
     history = (failed(A, ErrorClass.CONTEXT_TOO_LONG),)
     skip = step(plan(), *history)

@@ -187,7 +187,10 @@ class AnthropicDecoder:
         """Do nothing: only message_stop ends a stream."""
 
     def _event(self, data: bytes, out: list[ProviderEvent]) -> None:
-        event = decoded(_EVENT, data)
+        try:
+            event = _EVENT.decode(data)
+        except msgspec.DecodeError:  # here and not around it: this is each chunk's way, and one call fewer
+            event = decoded(_EVENT, data)
         kind = event.type
         if kind == "content_block_delta":
             if event.delta is not None:
