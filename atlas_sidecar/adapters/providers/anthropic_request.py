@@ -12,6 +12,7 @@ Rules kept here:
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from atlas_sidecar.adapters.providers.anthropic_calls import CALL_FIELDS, Calls
@@ -19,8 +20,9 @@ from atlas_sidecar.adapters.providers.anthropic_parameters import limit_breakpoi
 from atlas_sidecar.adapters.providers.anthropic_rules import takes_later_system, thinking_fields
 from atlas_sidecar.adapters.providers.anthropic_schema import closed_schema
 from atlas_sidecar.adapters.providers.anthropic_tools import tool_fields
-from atlas_sidecar.adapters.providers.wire.blobs import base64_of, document_text, unsendable
+from atlas_sidecar.adapters.providers.wire.blobs import base64_of, document_text, named_text, unsendable
 from atlas_sidecar.adapters.providers.wire.options import merge_options
+from atlas_sidecar.adapters.providers.wire.system_media import with_media_in_user_turn
 from atlas_sidecar.adapters.providers.wire.tools import wire_name
 from atlas_sidecar.core.demands import PDF, plain_mime_type
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
@@ -65,7 +67,8 @@ def messages_body(call: ProviderCall, kind: str = "anthropic") -> Body:
     system = _system(request)
     if system:
         body["system"] = system
-    body["messages"] = _turns(request.messages, takes_later_system(model, kind))
+    messages = with_media_in_user_turn(request.messages)
+    body["messages"] = _turns(messages, takes_later_system(model, kind))
     begun = call.prefill.rstrip() if call.model.prefill else ""  # the API refuses white space at its end
     if not body["messages"]:
         raise _nothing_to_say()
@@ -111,14 +114,16 @@ def _is_system(message: Message) -> bool:
 
 
 def _system_blocks(message: Message) -> list[dict[str, Any]]:
-    return [
-        _cached({"type": "text", "text": part.content.text}, part)
-        for part in message.parts
-        if isinstance(part.content, Text) and part.content.text.strip()
-    ]
+    said = [(part, part.content.text if isinstance(part.content, Text) else _readable(part)) for part in message.parts]
+    return [_cached({"type": "text", "text": text}, part) for part, text in said if text.strip()]
 
 
-def _turns(messages: tuple[Message, ...], takes_system: bool) -> list[dict[str, Any]]:
+def _readable(part: Part) -> str:
+    """Return the text of a text document; what a system message shows beside that is in the first user turn."""
+    return (named_text(part.content) or "") if isinstance(part.content, Blob) else ""
+
+
+def _turns(messages: Sequence[Message], takes_system: bool) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
     calls = Calls()
     for message in itertools.dropwhile(_is_system, messages):

@@ -29,7 +29,6 @@ from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, TextRule, Ver
 from atlas_sidecar.adapters.providers.wire.json_in_words import json_beside_tools
 from atlas_sidecar.adapters.providers.wire.ratelimits import openai_rate_limit
 from atlas_sidecar.adapters.providers.wire.sdk import Sdk, SdkClient
-from atlas_sidecar.adapters.providers.wire.system_media import with_media_in_user_turn
 from atlas_sidecar.adapters.providers.wire.tools import caller_names
 from atlas_sidecar.core.errors import ErrorClass
 from atlas_sidecar.core.types import (
@@ -127,8 +126,6 @@ _DIALECT: Final = Dialect(
 def groq_body(call: ProviderCall) -> Body:
     """Return the JSON body of one call, and what is left out of it."""
     call = _with_format_apart(call)
-    messages = tuple(with_media_in_user_turn(call.request.messages))  # a system message is text only
-    call = replace(call, request=replace(call.request, messages=messages))
     body, left_out = chat_body(call, _DIALECT)
     if Capability.REASONING in call.model.capabilities:
         if "include_reasoning" not in body:

@@ -45,6 +45,13 @@ def test_system_goes_to_its_own_field_and_neighbours_of_one_role_become_one_turn
     assert (body["max_tokens"], body["stream"], body["model"]) == (1000, True, NEW)
 
 
+def test_what_system_messages_show_is_in_the_first_user_turn_and_what_they_say_in_the_field() -> None:
+    note = Blob("application/json", b'{"a":1}', name="a.json")
+    body = sent(says(SYSTEM, Text("look"), note, Blob("image/png", b"x")), says(USER, Text("hi"))).body
+    assert [block["text"] for block in body["system"]] == ["look", 'a.json:\n{"a":1}']
+    assert [block["type"] for block in body["messages"][0]["content"]] == ["image", "text"]
+
+
 def roles_and_texts(body: dict[str, Any]) -> list[tuple[str, list[str]]]:
     return [(turn["role"], [block["text"] for block in turn["content"]]) for turn in body["messages"]]
 

@@ -386,3 +386,9 @@ def test_responses_says_the_same_in_its_own_form() -> None:
     assert responses_body(replace(asked(), max_output_tokens=1), OPENAI).body["max_output_tokens"] == 16
     with pytest.raises(ProviderError):
         responses_body(asked(message(Role.USER, Blob("audio/wav", b"x"))), OPENAI)
+
+
+def test_what_a_system_message_shows_is_in_the_first_user_turn() -> None:
+    system, user = sent(message(Role.SYSTEM, Text("Look"), PNG), message(Role.USER, Text("Hi")))
+    assert system == {"role": "system", "content": "Look"}
+    assert [part["type"] for part in user["content"]] == ["image_url", "text"]

@@ -28,6 +28,7 @@ from atlas_sidecar.adapters.providers.wire.schemas import (
     parameters_object,
     schema_object,
 )
+from atlas_sidecar.adapters.providers.wire.system_media import with_media_in_user_turn
 from atlas_sidecar.adapters.providers.wire.tools import safe_name, wire_id, wire_name
 from atlas_sidecar.core.demands import WAV, Form, form_of, plain_mime_type
 from atlas_sidecar.core.types import (
@@ -215,7 +216,7 @@ def must_say_json(request: GenerateRequest) -> bool:
 
 
 def _messages(call: ProviderCall, dialect: Dialect) -> list[JsonObject]:
-    messages, marked = call.request.messages, dialect.breakpoints(call.model.ref.model)
+    messages, marked = with_media_in_user_turn(call.request.messages), dialect.breakpoints(call.model.ref.model)
     called = any(isinstance(part.content, ToolCall) for message in messages for part in message.parts)
     of = call.model.ref.provider if called and not dialect.openais_limits else ""
     sent: list[JsonObject] = []
