@@ -143,14 +143,16 @@ class Router:
 @contextmanager
 def _ended_early(trace: RequestTrace, role: str) -> Iterator[None]:
     """End the trace of a call that cannot begin: it is refused, or a fault of ours came first."""
+    ended_by: AtlasError | None = FAULT
     try:
         yield
+        ended_by = None
     except AtlasError as error:
-        trace.end(_no_answer(error, role))
+        ended_by = error
         raise
-    except Exception:
-        trace.end(_no_answer(FAULT, role))
-        raise
+    finally:
+        if ended_by is not None:
+            trace.end(_no_answer(ended_by, role))
 
 
 def _plan(engine: Engine, request: GenerateRequest, decision: Decision, snapshot: Snapshot, deadline_s: float) -> Plan:
