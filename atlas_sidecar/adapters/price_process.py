@@ -17,10 +17,12 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
+
+import msgspec
 
 from atlas_sidecar.adapters.prices import GenaiPrices
-from atlas_sidecar.core.money import LongContextPrice, Price
+from atlas_sidecar.core.money import Price
 
 Pair: TypeAlias = tuple[str, str]  # provider kind, the provider's model name
 
@@ -56,8 +58,9 @@ class PriceLookup:
         if self._child is not None:
             try:
                 answer, _ = self._child.communicate(json.dumps(self._pairs).encode(), _TIMEOUT_S)
-                return {pair: _read(price) for pair, price in zip(self._pairs, json.loads(answer), strict=True)}
-            except (OSError, ValueError, subprocess.TimeoutExpired):
+                prices = msgspec.json.decode(answer, type=list[Price | None])
+                return dict(zip(self._pairs, prices, strict=True))
+            except (OSError, ValueError, msgspec.MsgspecError, subprocess.TimeoutExpired):
                 _log.warning("the process for the prices failed; they are looked up here")
                 self._child.kill()
                 self._child.communicate()
@@ -70,27 +73,11 @@ def look_up(pairs: Iterable[Pair]) -> dict[Pair, Price | None]:
     return {(kind, model): prices.price(kind, model) for kind, model in pairs}
 
 
-def _write(price: Price | None) -> list[Any] | None:
-    if price is None:
-        return None
-    steps = [[step.above_input_tokens, _write(step.price)] for step in price.long_context]
-    return [price.input, price.output, price.cache_read, price.cache_write, steps]
-
-
-def _read(data: list[Any] | None) -> Price | None:
-    if data is None:
-        return None
-    plain, output, read, write, steps = data
-    known = ((above, _read(price)) for above, price in steps)
-    long_context = tuple(LongContextPrice(above, price) for above, price in known if price is not None)
-    return Price(plain, output, read, write, long_context)
-
-
 def main() -> None:
     """Answer the pairs on stdin with their prices on stdout."""
     pairs = [(str(kind), str(model)) for kind, model in json.load(sys.stdin)]
     found = look_up(pairs)
-    json.dump([_write(found[pair]) for pair in pairs], sys.stdout)
+    sys.stdout.buffer.write(msgspec.json.encode([found[pair] for pair in pairs]))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ from atlas_sidecar.core.state import (
     TokenLine,
     Weights,
 )
-from atlas_sidecar.core.usage import Usage
+from atlas_sidecar.core.usage import Particulars, Usage
 
 __all__ = [
     "Attempt",
@@ -87,6 +87,7 @@ __all__ = [
     "Opaque",
     "OpaqueDelta",
     "Part",
+    "Particulars",
     "Performance",
     "ProviderBatch",
     "ProviderCall",

@@ -11,6 +11,7 @@ PAIRS = [
     ("anthropic", "claude-opus-5-5"),
     ("openai", "gpt-6.1-sol"),
     ("google", "gemini-4-argon"),
+    ("google", "gemini-2.5-flash"),
     ("openai", "no-such"),
 ]
 
@@ -19,6 +20,7 @@ def test_the_process_finds_what_the_package_says_long_context_prices_included() 
     found = PriceLookup(PAIRS).result()
     assert found == look_up(PAIRS)
     assert any(price is not None and price.long_context for price in found.values())
+    assert any(price is not None and price.input_audio and price.web_search for price in found.values())
     assert found["openai", "no-such"] is None
 
 

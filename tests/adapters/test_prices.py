@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -13,8 +14,8 @@ from genai_prices import calc_price
 from genai_prices.data_snapshot import get_snapshot
 
 from atlas_sidecar.adapters.prices import PROVIDER_ID_OF_KIND, GenaiPrices
-from atlas_sidecar.core.money import NANO_PER_USD, LongContextPrice, Price, cost_nano_usd
-from atlas_sidecar.core.types import Usage
+from atlas_sidecar.core.money import NANO_PER_USD, LongContextPrice, Price, cost_nano_usd, is_priced
+from atlas_sidecar.core.types import Particulars, Usage
 
 NOVEMBER = datetime(2026, 11, 23, tzinfo=UTC)
 DECEMBER = datetime(2026, 12, 1, tzinfo=UTC)
@@ -27,8 +28,11 @@ def prices(now: datetime = NOVEMBER) -> GenaiPrices:
 
 def test_a_model_of_the_default_catalog_has_its_price_with_its_long_context_step() -> None:
     found = prices().price("openai", "gpt-6.1-sol")
-    long = Price(4 * USD, 15 * USD, USD // 5, 5 * USD)
-    assert found == Price(2 * USD, 10 * USD, USD // 10, 5 * USD // 2, (LongContextPrice(272_000, long),))
+    a_million = 1_000_000 * USD
+    web, file = a_million // 100, a_million // 400
+    long = Price(4 * USD, 15 * USD, USD // 5, 5 * USD, web_search=web, file_search=file)
+    steps = (LongContextPrice(272_000, long),)
+    assert found == Price(2 * USD, 10 * USD, USD // 10, 5 * USD // 2, steps, web_search=web, file_search=file)
 
 
 def test_a_price_that_changes_on_a_date_is_the_days_own() -> None:
@@ -55,6 +59,104 @@ def test_the_same_model_is_found_in_the_clouds_that_resell_it() -> None:
         ("anthropic-bedrock", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
     ):
         assert prices().price(kind, name) is not None, (kind, name)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "models/", "publishers/google/models/", "projects/p/locations/l/publishers/google/models/"]
+)
+@pytest.mark.parametrize("kind", ["google", "vertex"])
+def test_a_gemini_model_has_its_price_by_any_of_its_names(kind: str, path: str) -> None:
+    assert prices().price(kind, f"{path}gemini-2.5-pro") == prices().price("google", "gemini-2.5-pro") is not None
+
+
+def test_audio_has_the_price_that_is_stated_and_geminis_that_of_text_where_none_is() -> None:
+    flash, pro, speech = (
+        prices().price("google", name) for name in ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.5-pro-preview-tts")
+    )
+    spoken, unknown = (prices().price("openai", name) for name in ("gpt-audio-mini", "gpt-4o-audio-preview"))
+    assert flash is not None
+    assert (flash.input, flash.input_audio, flash.cache_read_audio) == (300_000_000, USD, 100_000_000)
+    assert flash.output_audio is None
+    assert pro is not None
+    assert (pro.input_audio, pro.cache_read_audio) == (pro.input, pro.cache_read)
+    long = pro.long_context[0].price
+    assert (long.input_audio, long.cache_read_audio) == (long.input, long.cache_read) != (pro.input, pro.cache_read)
+    assert speech is not None
+    assert speech.output_audio == speech.output
+    assert spoken is not None
+    assert (spoken.input_audio, spoken.output_audio) == (10 * USD, 20 * USD)
+    assert unknown is not None
+    assert (unknown.input_audio, unknown.output_audio) == (None, None)
+
+
+def test_a_model_with_a_price_for_what_is_not_counted_apart_has_none() -> None:
+    assert prices().price("google", "gemini-omni-1.1-flash") is None  # video of its own
+    assert prices().price("openai", "gpt-realtime") is None  # images of the input
+
+
+def test_the_hours_cache_and_searches_have_their_prices() -> None:
+    found = prices().price("anthropic", "claude-sonnet-5-5")
+    assert found is not None
+    assert (found.cache_write, found.cache_write_1h, found.web_search) == (5 * USD // 2, 4 * USD, 10_000 * USD)
+
+
+KEYS = {
+    "input_audio_mtok": "input_audio_tokens",
+    "cache_audio_read_mtok": "cache_audio_read_tokens",
+    "output_audio_mtok": "output_audio_tokens",
+    "output_image_mtok": "output_image_tokens",
+    "cache_write_1h_mtok": "cache_write_1h_tokens",
+    "web_searches_kcount": "web_searches",
+    "storage_searches_kcount": "storage_searches",
+}
+
+
+def test_what_is_priced_apart_costs_what_the_package_says_for_every_model_that_has_such_a_price() -> None:
+    usage = Usage(100_000, 20_000, 10_000, 30_000)
+    seen: set[str] = set()
+    for kind in ("anthropic", "openai", "google", "anthropic-bedrock"):
+        provider = next(p for p in get_snapshot().providers if p.id == PROVIDER_ID_OF_KIND[kind])
+        for info in provider.models:
+            found = prices().price(kind, info.id)
+            own = {key for key in KEYS if getattr(info.get_prices(NOVEMBER), key) is not None}
+            if found is None or not own:
+                continue
+            heard = 7_000 if "input_audio_mtok" in own else 0
+            parts = Particulars(
+                audio_input=heard,
+                audio_cache_read=3_000 if "cache_audio_read_mtok" in own else 0,
+                audio_output=9_000 if "output_audio_mtok" in own else 0,
+                image_output=1_290 if "output_image_mtok" in own else 0,
+                cache_write_1h=6_000 if "cache_write_1h_mtok" in own else 0,
+                web_searches=3 if "web_searches_kcount" in own else 0,
+                file_searches=2 if "storage_searches_kcount" in own else 0,
+            )
+            counts = {
+                "input_audio_tokens": heard + parts.audio_cache_read,
+                "cache_audio_read_tokens": parts.audio_cache_read,
+                "output_audio_tokens": parts.audio_output,
+                "output_image_tokens": parts.image_output,
+                "cache_write_1h_tokens": parts.cache_write_1h,
+                "web_searches": parts.web_searches,
+                "storage_searches": parts.file_searches,
+            }
+            said = calc_price(
+                GenaiUsage(
+                    input_tokens=130_000,
+                    cache_read_tokens=20_000,
+                    cache_write_tokens=10_000,
+                    output_tokens=30_000,
+                    **{name: count for name, count in counts.items() if count},
+                ),
+                info.id,
+                provider_id=provider.id,
+                genai_request_timestamp=NOVEMBER,
+            )
+            whole = replace(usage, of_which=parts)
+            assert cost_nano_usd(whole, found) == said.total_price * NANO_PER_USD, info.id
+            assert is_priced(whole, found), info.id
+            seen |= own
+    assert seen == set(KEYS)
 
 
 def test_every_price_in_the_package_converts_or_is_unknown_and_costs_what_the_package_says() -> None:
