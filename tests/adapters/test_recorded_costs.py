@@ -1,8 +1,13 @@
-"""What every recorded answer cost by our adapters and arithmetic, held against genai-prices, to the nano-dollar."""
+"""What every recorded answer cost by our adapters and arithmetic, held against genai-prices, to the nano-dollar.
+
+Theirs is the whole of the usage as their own extractors read it: audio, the hour's cache, searches. What they leave to
+the caller, the searches of OpenAI's answers, is counted here from the bytes.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
@@ -18,7 +23,7 @@ from atlas_sidecar.adapters.providers.google import GoogleProvider
 from atlas_sidecar.adapters.providers.groq import GroqProvider
 from atlas_sidecar.adapters.providers.openai import OpenAIProvider
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
-from atlas_sidecar.core.money import NANO_PER_USD, cost_nano_usd
+from atlas_sidecar.core.money import NANO_PER_USD, cost_nano_usd, is_priced
 from atlas_sidecar.ports import Provider
 from tests.adapters.replay import Answer, Recording, Upstream, call, collect, load, name_of
 
@@ -60,7 +65,7 @@ def whole_answer(recording: Recording) -> dict[str, Any]:
 
 
 def their_cost_nano_usd(recording: Recording) -> tuple[str, int] | None:
-    """Return the model and what its tokens cost by genai-prices alone, rounded up; None where it cannot say."""
+    """Return the model and what the answer cost by genai-prices alone, rounded up; None where it cannot say."""
     answer = whole_answer(recording)
     key = "default" if recording.provider == "groq" else FLAVOUR.get(recording.endpoint, "default")
     try:
@@ -69,14 +74,23 @@ def their_cost_nano_usd(recording: Recording) -> tuple[str, int] | None:
         return None
     if extracted.model is None:
         return None
-    said = extracted.usage.__dict__
-    names = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
-    tokens = GenaiUsage(**{name: said[name] for name in names if said.get(name)})
-    total = extracted.model.calc_price(tokens, extracted.provider, genai_request_timestamp=NOW).total_price
+    usage = extracted.usage
+    if recording.provider == "openai":
+        usage = usage + GenaiUsage(web_searches=searches(recording))
+    total = extracted.model.calc_price(usage, extracted.provider, genai_request_timestamp=NOW).total_price
     name = answer.get("model") or answer.get("modelVersion") or ""
     return name, int((total * NANO_PER_USD).to_integral_value(ROUND_CEILING))
 
 
+def searches(recording: Recording) -> int:
+    """Return how often OpenAI's hosted search was asked, by the items of the finished answer."""
+    finished = [document.get("response") or document for document in documents(recording)]
+    output: list[Any] = next((answer["output"] for answer in reversed(finished) if answer.get("output")), [])
+    return sum(item["type"] == "web_search_call" and item["action"]["type"] == "search" for item in output)
+
+
+# Containers are charged by the time, the audio of gpt-4o-mini has no price in the package, nor has its preview search.
+UNPRICED = re.compile(rb'"container(_id)?": ?["{]|"audio_tokens": ?[1-9]|"web_search_preview"')
 PRICED = [row for row in ANSWERS if their_cost_nano_usd(row) is not None]
 
 
@@ -104,5 +118,6 @@ async def test_a_recorded_answer_costs_what_genai_prices_says(recording: Recordi
     await provider.aclose()
     if got.error is not None:
         pytest.skip("the answer is an error to us; what it cost is estimated")
-    ours = cost_nano_usd(got.usage, GenaiPrices(lambda: NOW).price(recording.provider, name))
-    assert ours == expected, (name, got.usage, Decimal(expected) / NANO_PER_USD)
+    price = GenaiPrices(lambda: NOW).price(recording.provider, name)
+    assert cost_nano_usd(got.usage, price) == expected, (name, got.usage, Decimal(expected) / NANO_PER_USD)
+    assert is_priced(got.usage, price) is (UNPRICED.search(recording.body) is None)

@@ -2,8 +2,6 @@
 
 Rules kept here:
 - The terminator of a stream is `message_stop`. Unknown events and deltas are skipped, unknown blocks are opaque parts.
-- Usage counts are cumulative: a later one replaces an earlier one, field by field. Input excludes what the cache read
-  and wrote; thinking tokens are inside `output_tokens`. The output count of `message_start` is a placeholder, not told.
 - Each content block that says something is a part of its own; the citations of a text follow it as an opaque part, and
   so does what a tool call says beside its arguments.
 - Null stands for what is not said. A hosted call that the token limit cut keeps its first form: its input is no JSON.
@@ -22,6 +20,7 @@ from atlas_sidecar.adapters.providers.anthropic_calls import CALL_FIELDS, call_f
 from atlas_sidecar.adapters.providers.anthropic_errors import TAXONOMY, context_full, error_of
 from atlas_sidecar.adapters.providers.anthropic_json import decoded, is_json
 from atlas_sidecar.adapters.providers.anthropic_request import CITATIONS
+from atlas_sidecar.adapters.providers.anthropic_usage import ReportedUsage, counted
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.core.types import (
     Finished,
@@ -51,21 +50,6 @@ _FINISH: Final = {
 }
 
 
-class _Details(msgspec.Struct):
-    thinking_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    output_tokens: int | None = None
-    output_tokens_details: _Details | None = None
-    service_tier: Any = None
-    server_tool_use: Any = None
-    iterations: Any = None
-
-
 class _Delta(msgspec.Struct):
     type: str | None = None
     text: str | None = None
@@ -87,7 +71,7 @@ class _Message(msgspec.Struct):
     id: str | None = None
     model: str | None = None
     content: list[msgspec.Raw] | None = None
-    usage: _Usage | None = None
+    usage: ReportedUsage | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: Any = None
@@ -103,7 +87,7 @@ class _Event(msgspec.Struct):
     delta: _Delta | None = None
     content_block: msgspec.Raw = msgspec.Raw()
     message: _Message | None = None
-    usage: _Usage | None = None
+    usage: ReportedUsage | None = None
     context_management: Any = None
     input_transformations: Any = None
 
@@ -290,7 +274,7 @@ class AnthropicDecoder:
         self._parts += 1
 
     def _start(self, message: _Message) -> None:
-        usage = message.usage or _Usage()
+        usage = message.usage or ReportedUsage()
         self._note(id=message.id, model=message.model, container=message.container, service_tier=usage.service_tier)
         self._note(stop_sequence=message.stop_sequence, stop_details=message.stop_details)
         self._note(context_management=message.context_management, diagnostics=message.diagnostics)
@@ -306,24 +290,12 @@ class AnthropicDecoder:
     def _note(self, **said: Any) -> None:
         self._metadata.update((key, value) for key, value in said.items() if value)
 
-    def _count(self, usage: _Usage | None, *, whole: bool) -> None:
+    def _count(self, usage: ReportedUsage | None, *, whole: bool) -> None:
         """Take a usage report over; `whole`: its output count is final."""
         if usage is None:
             return
         self._note(server_tool_use=usage.server_tool_use, iterations=usage.iterations)
-        old = self._usage
-        output, thinking = old.output_tokens, old.reasoning_tokens
-        if whole and usage.output_tokens is not None:
-            details = usage.output_tokens_details
-            thinking = details.thinking_tokens if details else None
-            output = max(0, usage.output_tokens - (thinking or 0))
-        self._usage = Usage(
-            input_tokens=_later(old.input_tokens, usage.input_tokens),
-            cache_read_tokens=_later(old.cache_read_tokens, usage.cache_read_input_tokens),
-            cache_write_tokens=_later(old.cache_write_tokens, usage.cache_creation_input_tokens),
-            output_tokens=output,
-            reasoning_tokens=thinking,
-        )
+        self._usage = counted(self._usage, usage, self._metadata, whole=whole)
 
     def _finish(self, out: list[ProviderEvent]) -> None:
         if not self.has_content and self._stop_reason in {"refusal", "model_context_window_exceeded"}:
@@ -347,7 +319,3 @@ def _completed(open_block: _Open) -> str:
     block = decoded(_FIELDS, open_block.raw)
     block.update(fields)
     return msgspec.json.encode(block).decode()
-
-
-def _later(old: int | None, new: int | None) -> int | None:
-    return old if new is None else new

@@ -3,8 +3,6 @@
 Rules kept here:
 - The wire has no terminator of its own: an answer is complete when a finish reason was seen and the body ends cleanly.
   One that says that it has no candidate at all is complete without, and empty.
-- Usage is cumulative: of each count the last one that was said holds. Cached tokens are inside the prompt's, tokens of
-  tool results beside it, thoughts beside the answer's. A count that is missing at the end is a zero (proto3 omits it).
 - A part with a thought signature stays a part of its own; neighbours of one kind without one are one part.
 - A function call has an id always: Gemini's, or one made from the answer's id and the call's place. Arguments that come
   in pieces of any order are put together, and given when the call ends.
@@ -23,6 +21,7 @@ import msgspec
 from atlas_sidecar.adapters.providers.google_calls import FunctionCall, StreamedArguments
 from atlas_sidecar.adapters.providers.google_errors import FILTERED, MALFORMED, TAXONOMY, bad_end, error_of_fault
 from atlas_sidecar.adapters.providers.google_request import OWN_ID
+from atlas_sidecar.adapters.providers.google_usage import Counts, Tally
 from atlas_sidecar.adapters.providers.wire.errors import fault_of_object
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.core.types import (
@@ -36,7 +35,6 @@ from atlas_sidecar.core.types import (
     TextDelta,
     ToolArguments,
     ToolCallStart,
-    Usage,
     UsageReport,
 )
 
@@ -76,24 +74,13 @@ class _Candidate(msgspec.Struct, rename="camel"):
     continuation_token: Any = None
 
 
-class _Counts(msgspec.Struct, rename="camel"):
-    prompt_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
-    total_token_count: int | None = None
-    service_tier: Any = None
-    traffic_type: Any = None
-
-
 class _Feedback(msgspec.Struct, rename="camel"):
     block_reason: str | None = None
 
 
 class _Chunk(msgspec.Struct, rename="camel"):
     candidates: list[_Candidate] | None = None
-    usage_metadata: _Counts | None = None
+    usage_metadata: Counts | None = None
     prompt_feedback: _Feedback | None = None
     response_id: str | None = None
     model_version: str | None = None
@@ -104,7 +91,6 @@ class _Chunk(msgspec.Struct, rename="camel"):
 _CHUNK: Final = msgspec.json.Decoder(_Chunk)
 _CHUNKS: Final = msgspec.json.Decoder(list[_Chunk])
 _PART: Final = msgspec.json.Decoder(_Part)
-_COUNTS: Final = _Counts.__struct_fields__
 
 
 class GoogleDecoder:
@@ -124,7 +110,7 @@ class GoogleDecoder:
         self._kind = kind
         self._names = names
         self._metadata = {} if metadata is None else metadata
-        self._counts = _Counts()
+        self._tally = Tally(kind)
         self._counted = False
         self._parts = 0
         self._open = _OTHER  # the kind of the last part, while more of it may come
@@ -138,12 +124,16 @@ class GoogleDecoder:
         """Take the events of one read; see wire.answer.Decoder."""
         try:
             for event in events:
-                self._chunk(_CHUNK.decode(event.data), out)
+                data = event.data
+                if b"AUDIO" in data or b"IMAGE" in data or b"VIDEO" in data:
+                    self._tally.expect_media()
+                self._chunk(_CHUNK.decode(data), out)
         finally:
             self._report(out)
 
     def whole(self, body: bytes, out: list[ProviderEvent]) -> None:
         """Take a whole answer: one chunk, or a list of them; see wire.answer.Decoder."""
+        self._tally.expect_media()
         chunks = _CHUNKS.decode(body) if body.lstrip()[:1] == b"[" else [_CHUNK.decode(body)]
         try:
             for chunk in chunks:
@@ -160,7 +150,7 @@ class GoogleDecoder:
             self._finish_reason = ""
         if self._finish_reason is None and not self._blocked:
             return
-        usage = self._usage(final=True)
+        usage = self._tally.usage(self._metadata.get("model"), final=True)
         reason = self._blocked or self._finish_reason or ""
         if self._blocked or not self.has_content or reason in MALFORMED:
             error = TAXONOMY.filtered(self._blocked) if self._blocked else bad_end(reason)
@@ -179,7 +169,11 @@ class GoogleDecoder:
             fault = fault_of_object(200, {"error": msgspec.json.decode(chunk.error)})
             raise error_of_fault(fault, 200, {}, 0.0)
         if chunk.usage_metadata is not None:
-            self._count(chunk.usage_metadata)
+            self._counted = True
+            self._tally.count(chunk.usage_metadata)
+            tier, traffic = chunk.usage_metadata.service_tier, chunk.usage_metadata.traffic_type
+            if tier is not None or traffic is not None:
+                self._note(service_tier=tier, traffic_type=traffic)
         if "model" not in self._metadata:
             self._note(id=chunk.response_id, model=chunk.model_version)
         if chunk.model_status is not None:
@@ -212,6 +206,7 @@ class GoogleDecoder:
             avg_logprobs=candidate.avg_logprobs,
             continuation_token=candidate.continuation_token,
         )
+        self._tally.ground(candidate.grounding_metadata)
 
     def _part(self, raw: msgspec.Raw, out: list[ProviderEvent]) -> None:
         part = _PART.decode(raw)
@@ -263,37 +258,11 @@ class GoogleDecoder:
         self._open = _OTHER if alone else kind
         return self._parts - 1
 
-    def _count(self, counts: _Counts) -> None:
-        self._counted = True
-        self._note(service_tier=counts.service_tier, traffic_type=counts.traffic_type)
-        for name in _COUNTS:
-            value = getattr(counts, name)
-            if value is not None:
-                setattr(self._counts, name, value)
-
     def _report(self, out: list[ProviderEvent]) -> None:
         """Append what was counted since the last report, also where an error follows: it is charged."""
         if self._counted:
             self._counted = False
-            out.append(UsageReport(self._usage(final=False)))
-
-    def _usage(self, *, final: bool) -> Usage:
-        """Return the usage in disjoint counts; `final`: counts that were never said are zeros, if others were."""
-        counts = self._counts
-        prompt, cached, thoughts = (
-            counts.prompt_token_count,
-            counts.cached_content_token_count,
-            counts.thoughts_token_count,
-        )
-        tools, output = counts.tool_use_prompt_token_count or 0, counts.candidates_token_count
-        if output is None and final and prompt is not None:
-            output = max(0, (counts.total_token_count or 0) - prompt - tools - (thoughts or 0))
-        return Usage(
-            input_tokens=None if prompt is None else max(0, prompt - (cached or 0)) + tools,
-            cache_read_tokens=cached,
-            output_tokens=output,
-            reasoning_tokens=thoughts,
-        )
+            out.append(UsageReport(self._tally.usage(self._metadata.get("model"), final=False)))
 
     def _note(self, **said: Any) -> None:
         self._metadata.update((key, value) for key, value in said.items() if value or value == 0)

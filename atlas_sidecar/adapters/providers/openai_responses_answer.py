@@ -19,7 +19,8 @@ from typing import Any, Final
 import msgspec
 
 from atlas_sidecar.adapters.providers.openai_responses_items import KIND, ItemSignature
-from atlas_sidecar.adapters.providers.wire.chat_answer import call_id, disjoint
+from atlas_sidecar.adapters.providers.openai_responses_usage import HostedCalls, ReportedUsage
+from atlas_sidecar.adapters.providers.wire.chat_answer import call_id
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, fault_of_object
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.core.errors import ProviderError
@@ -73,22 +74,6 @@ class _Item(msgspec.Struct, gc=False):
     content: list[_Content] | str | None = None
 
 
-class _InputDetails(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-
 class _Incomplete(msgspec.Struct, gc=False):
     reason: str | None = None
 
@@ -101,7 +86,7 @@ class _Response(msgspec.Struct, gc=False):
     error: dict[str, Any] | str | None = None
     incomplete_details: _Incomplete | None = None
     output: list[msgspec.Raw] | None = None
-    usage: _Usage | None = None
+    usage: ReportedUsage | None = None
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -134,6 +119,7 @@ class ResponsesDecoder:
         self._arguments: set[int] = set()  # items whose arguments were streamed
         self._summary: dict[int, int] = {}  # item -> the summary or content that was streamed last
         self._kinds: set[str] = set()
+        self._hosted = HostedCalls()
 
     def events(self, events: Sequence[SseEvent], out: list[ProviderEvent]) -> None:
         """Take one network read's events; raises ProviderError for an error within the stream."""
@@ -238,6 +224,7 @@ class ResponsesDecoder:
                 signature = ItemSignature(namespace=item.namespace or "", caller=item.caller)
                 self._sign(self._parts[index, "call", 0], signature, out)
         else:
+            self._hosted.note(item.type, raw)
             opaque = Opaque(KIND, item.type, bytes(raw).decode())
             out.append(OpaqueDelta(self._part(index, "opaque"), opaque))
 
@@ -269,7 +256,7 @@ class ResponsesDecoder:
     # --- the end
 
     def _end(self, response: _Response, out: list[ProviderEvent]) -> None:
-        usage = _usage(response.usage)
+        usage = self._hosted.billed(response.usage, response.model, response.service_tier)
         if response.error is not None or response.status == "failed":
             self._charge(usage, out)
             raise self._error({"error": response.error or {}})
@@ -278,6 +265,7 @@ class ResponsesDecoder:
             raise self._taxonomy.broken("the answer did not come to its end", has_content=self.has_content)
         for index, raw in enumerate(response.output or ()):
             self._item(index, raw, out)
+        usage = self._hosted.billed(response.usage, response.model, response.service_tier)  # with what was not streamed
         raw_finish = (response.incomplete_details and response.incomplete_details.reason) or response.status or ""
         if raw_finish == "content_filter" and not self.has_content:
             self._charge(usage, out)
@@ -318,13 +306,3 @@ def _checked(text: Any) -> str:
     if not isinstance(text, str):
         raise msgspec.ValidationError("a delta is no text")
     return text
-
-
-def _usage(usage: _Usage | None) -> Usage:
-    """Return disjoint counts: cached tokens are inside the input, reasoning tokens inside the output."""
-    if usage is None:
-        return Usage()
-    read, made = usage.input_tokens_details or _InputDetails(), usage.output_tokens_details or _OutputDetails()
-    return disjoint(
-        usage.input_tokens, read.cached_tokens, read.cache_write_tokens, usage.output_tokens, made.reasoning_tokens
-    )

@@ -7,7 +7,7 @@ Rules kept here:
   the same answer. What comes before the name waits for it.
 - A call of a custom tool is one opaque part, and so is audio: they are told whole, at the end.
 - `[DONE]` is the terminator. Without a finish reason before it a stream is broken, not short.
-- Counts become disjoint: cached tokens leave the input, reasoning tokens leave the output.
+- Hosted tools (web search, Groq's executed tools) cost what no count tells: the cost is flagged.
 - An answer that ends in a filter without any content is CONTENT_FILTERED; any other empty answer is an answer.
 """
 
@@ -21,16 +21,14 @@ from typing import Any, Final
 import msgspec
 
 from atlas_sidecar.adapters.providers.wire.chat_chunks import (
-    ChatUsage,
     Choice,
     Chunk,
-    CompletionDetails,
     Delta,
-    PromptDetails,
     ToolFragment,
 )
 from atlas_sidecar.adapters.providers.wire.chat_held import Audio, Logprobs, ReasoningDetails
 from atlas_sidecar.adapters.providers.wire.chat_request import REASONING_FIELDS, TOOL_CALL, ReasoningOrigin
+from atlas_sidecar.adapters.providers.wire.chat_usage import usage_of
 from atlas_sidecar.adapters.providers.wire.errors import Taxonomy, fault_of_object
 from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.adapters.providers.wire.transport import MAX_BODY_BYTES
@@ -52,7 +50,6 @@ from atlas_sidecar.core.types import (
 )
 
 DONE: Final = b"[DONE]"
-_MAX_COUNT: Final = 10**12
 _FUNCTION_CALL: Final = -1  # the index of a call in the form before tools
 FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": FinishReason.STOP,
@@ -117,6 +114,7 @@ class ChatDecoder:
         self._calls: list[_Call] = []
         self._raw_finish: str | None = None
         self._usage = Usage()
+        self._used_hosted_tools = False
         self._metadata = {} if metadata is None else metadata
         self._answer_id = self._tier = ""
 
@@ -163,7 +161,7 @@ class ChatDecoder:
                 usage = said
             self._note("usage_breakdown", chunk.x_groq.usage_breakdown)
         if usage is not None:
-            self._usage = usage_of(usage)
+            self._usage = usage_of(usage, self._tier)
             out.append(UsageReport(self._usage))
         for choice in chunk.choices or ():
             if choice.index != 0:
@@ -216,6 +214,7 @@ class ChatDecoder:
                 self._audio_part = self._new_part()
             self._hold(self._audio.add(delta.audio))
         for type_, raw in delta.opaque_parts():
+            self._used_hosted_tools |= type_ == "executed_tools" or (type_ == "annotations" and "url_citation" in raw)
             out.append(OpaqueDelta(self._new_part(), Opaque(self._kind, type_, raw)))
 
     def _reason(self, delta: Delta, out: list[ProviderEvent]) -> None:
@@ -313,7 +312,8 @@ class ChatDecoder:
             if not call.arguments and not call.custom:
                 out.append(ToolArguments(call.part, "{}"))
         self.finished = True
-        out.append(Finished(reason, raw or "", self._usage, self._metadata))
+        usage = self._usage.with_unknown_fee() if self._used_hosted_tools else self._usage
+        out.append(Finished(reason, raw or "", usage, self._metadata))
 
     def _sign_reasoning(self, out: list[ProviderEvent]) -> None:
         if self._reasoning < 0:
@@ -357,35 +357,3 @@ class ChatDecoder:
 def call_id(answer_id: str, place: int) -> str:
     """Return an id for a tool call that came without one: the same for the same answer, at most 40 characters."""
     return f"call_{hashlib.blake2b(f'{answer_id}/{place}'.encode(), digest_size=12).hexdigest()}"
-
-
-def usage_of(usage: ChatUsage) -> Usage:
-    """Return disjoint counts. Cached tokens are inside `prompt_tokens`, reasoning tokens inside `completion_tokens`.
-
-    A server whose `total_tokens` is the sum of all three counts reasoning beside the completion: then it stays so.
-    """
-    read, made = usage.prompt_tokens_details or PromptDetails(), usage.completion_tokens_details or CompletionDetails()
-    cached = usage.prompt_cache_hit_tokens if read.cached_tokens is None else read.cached_tokens
-    completion, reasoning = usage.completion_tokens, made.reasoning_tokens
-    if completion and reasoning and usage.total_tokens == (usage.prompt_tokens or 0) + completion + reasoning:
-        completion += reasoning
-    return disjoint(usage.prompt_tokens, cached, read.cache_write_tokens, completion, reasoning)
-
-
-def disjoint(
-    input_: int | None, cached: int | None, written: int | None, output: int | None, reasoning: int | None
-) -> Usage:
-    """Return the counts without what is counted twice: cached within the input, reasoning within the output.
-
-    No count is below 0 or above 10^12, whatever was reported.
-    """
-    cached, written, reasoning = _bounded(cached), _bounded(written), _bounded(reasoning)
-    if input_ is not None:
-        input_ -= (cached or 0) + (written or 0)
-    if output is not None:
-        output -= reasoning or 0
-    return Usage(_bounded(input_), cached, written, _bounded(output), reasoning)
-
-
-def _bounded(count: int | None) -> int | None:
-    return None if count is None else min(max(count, 0), _MAX_COUNT)

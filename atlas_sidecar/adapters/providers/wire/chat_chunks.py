@@ -129,11 +129,13 @@ class PromptDetails(_Struct):
 
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class CompletionDetails(_Struct):
     """Counts inside `completion_tokens`."""
 
+    audio_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
