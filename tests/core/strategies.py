@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from atlas_sidecar.core.money import LongContextPrice, Price
@@ -31,14 +33,12 @@ USE_CASES = ["formatting", "analysis", "coordination"]
 unit = st.floats(0, 1, allow_nan=False)
 scores = st.floats(0, 10, allow_nan=False)
 amounts = st.integers(0, 100 * USD)
-flat_prices = st.builds(Price, amounts, amounts, st.none() | amounts, st.none() | amounts, st.just(()))
+own_amounts = st.none() | amounts
+flat_prices = st.builds(Price, amounts, amounts, own_amounts, own_amounts, st.just(()), *[own_amounts] * 7)
 prices = st.builds(
-    lambda flat, steps: Price(
-        flat.input,
-        flat.output,
-        flat.cache_read,
-        flat.cache_write,
-        tuple(LongContextPrice(above, step) for above, step in sorted(steps, key=lambda pair: pair[0])),
+    lambda flat, steps: replace(
+        flat,
+        long_context=tuple(LongContextPrice(above, step) for above, step in sorted(steps, key=lambda pair: pair[0])),
     ),
     flat_prices,
     st.lists(st.tuples(st.integers(0, 300_000), flat_prices), max_size=2, unique_by=lambda pair: pair[0]),

@@ -80,12 +80,6 @@ def test_two_attempts_cost_at_most_a_nano_dollar_more_than_their_sum_would(
     assert together <= one + other <= together + 1
 
 
-@st.composite
-def own_prices(draw: st.DrawFn) -> Price:
-    """Return a price in which every kind of token and search has its own, some of them unknown."""
-    return with_prices(draw(any_.flat_prices), {name: draw(st.none() | any_.amounts) for name in OWN_PRICES})
-
-
 def with_prices(flat: Price, own_: dict[str, Any]) -> Price:
     return replace(flat, **own_)
 
@@ -95,7 +89,7 @@ def own(price_: Price, name: str, otherwise: int) -> int:
     return otherwise if value is None else value
 
 
-@given(itemized, own_prices())
+@given(itemized, any_.flat_prices)
 def test_every_token_is_charged_once_at_its_own_price_and_every_search_at_its_fee(usage: Usage, full: Price) -> None:
     apart = usage.of_which
     assert apart is not None
@@ -118,7 +112,7 @@ def test_every_token_is_charged_once_at_its_own_price_and_every_search_at_its_fe
     assert 0 <= expected <= cost < expected + 1
 
 
-@given(itemized, own_prices())
+@given(itemized, any_.flat_prices)
 def test_what_has_a_dearer_price_of_its_own_never_costs_less_than_the_counts_alone(usage: Usage, full: Price) -> None:
     usual = {
         "cache_write_1h": own(full, "cache_write", full.input),
@@ -135,7 +129,7 @@ def test_what_has_a_dearer_price_of_its_own_never_costs_less_than_the_counts_alo
     assert apart >= plain
 
 
-@given(itemized, own_prices(), st.sampled_from(OWN_PRICES))
+@given(itemized, any_.flat_prices, st.sampled_from(OWN_PRICES))
 def test_a_cost_that_lacks_a_price_says_so(usage: Usage, full: Price, lacking: str) -> None:
     apart = usage.of_which
     assert apart is not None
