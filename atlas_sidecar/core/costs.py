@@ -3,12 +3,51 @@
 Rules kept here:
 - Nano-USD, rounded up once. An unknown price gives None.
 - The likely cost takes the output that the role learned to expect; the most takes the output cap.
+- The most takes the dearest price of what the request may bring: input that may be heard costs what audio costs, an
+  answer what the dearest kind of output costs, since a model may answer in any kind that it has a price for.
+- Fees beside tokens (searches) are in neither: nobody knows how many there will be. They are charged when they came.
 """
 
 from __future__ import annotations
 
-from atlas_sidecar.core.money import TOKENS_PER_MILLION
-from atlas_sidecar.core.types import Model, Need, Snapshot
+from typing import Final
+
+from atlas_sidecar.core.demands import Form
+from atlas_sidecar.core.money import TOKENS_PER_MILLION, Price
+from atlas_sidecar.core.types import Capability, Model, Need, Snapshot
+
+# What may have sound in it: a film's, or what an address does not tell.
+_MAY_SOUND: Final = frozenset(
+    {Form.VIDEO, Form.VIDEO_BY_ADDRESS, Form.OPENAI_FILE, Form.GOOGLE_FILE, Form.STORAGE_OBJECT, Form.OTHER_ADDRESS}
+)
+
+
+def may_be_heard(capabilities: frozenset[Capability], forms: frozenset[Form]) -> bool:
+    """Return whether some of the input that demands these may be audio, or a video's sound."""
+    return Capability.AUDIO_INPUT in capabilities or not forms.isdisjoint(_MAY_SOUND)
+
+
+def dearest_input(price: Price, need: Need | None = None) -> int:
+    """Return the most that a token of input can cost, in nano-USD a million; `need` None: whatever the request brings.
+
+    A provider may write the whole input to its cache, which some charge dearer than plain input.
+    """
+    most, write, hour, audio = price.input, price.cache_write, price.cache_write_1h, price.input_audio
+    if write is not None and write > most:
+        most = write
+    if hour is not None and hour > most and (need is None or Form.CACHE_FOR_AN_HOUR in need.forms):
+        most = hour
+    if audio is not None and audio > most and (need is None or may_be_heard(need.capabilities, need.forms)):
+        most = audio
+    return most
+
+
+def dearest_output(price: Price) -> int:
+    """Return the most that a token of the answer can cost, in nano-USD a million."""
+    most, audio, image = price.output, price.output_audio, price.output_image
+    if audio is not None and audio > most:
+        most = audio
+    return image if image is not None and image > most else most
 
 
 def expected_output(model: Model, need: Need, expected_output_tokens: int) -> int:
@@ -33,21 +72,24 @@ def estimate_cost(model: Model, need: Need, expected_output_tokens: int, input_t
     tokens = need.input_tokens if input_tokens is None else input_tokens
     if price.long_context:
         price = price.for_input(tokens)
-    return -(-(tokens * price.input + output * price.output) // TOKENS_PER_MILLION)
+    plain = price.input
+    if price.input_audio is not None and Capability.AUDIO_INPUT in need.capabilities:
+        plain = price.input_audio  # nearly all of its tokens are the audio's
+    return -(-(tokens * plain + output * price.output) // TOKENS_PER_MILLION)
 
 
-def worst_case_cost(model: Model, input_tokens: int, output_cap: int) -> int | None:
+def worst_case_cost(model: Model, input_tokens: int, output_cap: int, need: Need | None = None) -> int | None:
     """Return the most an attempt can cost in nano-USD (the reservation r of BUDGET.md); None = price unknown.
 
-    A provider may write the whole input to its cache, which some charge dearer than plain input.
+    `need`: what the request brings; None = anything.
     """
     price = model.price
     if price is None:
         return None
     if price.long_context:
         price = price.for_input(input_tokens)
-    dearest = price.input if price.cache_write is None or price.cache_write < price.input else price.cache_write
-    return -(-(input_tokens * dearest + output_cap * price.output) // TOKENS_PER_MILLION)
+    most = input_tokens * dearest_input(price, need) + output_cap * dearest_output(price)
+    return -(-most // TOKENS_PER_MILLION)
 
 
 def output_cap(model: Model, need: Need, max_cost_nano_usd: int | None = None) -> int:
@@ -61,9 +103,10 @@ def output_cap(model: Model, need: Need, max_cost_nano_usd: int | None = None) -
     cap = min(cap, model.context_window - need.input_tokens)
     if max_cost_nano_usd is not None and model.price is not None:
         price = model.price.for_input(need.input_tokens)
-        left = max_cost_nano_usd - (worst_case_cost(model, need.input_tokens, 0) or 0)
-        if price.output > 0:
-            cap = min(cap, left * TOKENS_PER_MILLION // price.output)
+        each = dearest_output(price)
+        left = max_cost_nano_usd - (worst_case_cost(model, need.input_tokens, 0, need) or 0)
+        if each > 0:
+            cap = min(cap, left * TOKENS_PER_MILLION // each)
     return cap if cap > 1 else 1
 
 
@@ -76,4 +119,4 @@ def reservation(model: Model, need: Need, snapshot: Snapshot, max_cost_nano_usd:
     usual = snapshot.reserve_output_tokens
     if need.max_output_tokens is None and usual is not None and usual < cap:
         cap = usual
-    return worst_case_cost(model, need.input_tokens, cap)
+    return worst_case_cost(model, need.input_tokens, cap, need)

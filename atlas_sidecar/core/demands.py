@@ -9,8 +9,9 @@ Rules kept here:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from atlas_sidecar.core.request import (
     Blob,
@@ -45,6 +46,7 @@ class Form(Enum):
     STORAGE_OBJECT = "object of Google Cloud Storage"
     OTHER_ADDRESS = "address that is not https"
     FORCED_TOOL_CALL = "forced tool call"
+    CACHE_FOR_AN_HOUR = "cache entry that is kept for an hour"
 
 
 class Demands(NamedTuple):
@@ -66,6 +68,8 @@ def demands_of(request: GenerateRequest) -> Demands:
         capabilities.add(Capability.JSON_SCHEMA)
     if request.sampling.reasoning_effort not in (None, ReasoningEffort.NONE):
         capabilities.add(Capability.REASONING)
+    if request.provider_options and _keeps_an_hour(request.provider_options):
+        forms.add(Form.CACHE_FOR_AN_HOUR)
     for message in request.messages:
         _add_media(message.parts, capabilities, forms)
     return Demands(frozenset(capabilities), frozenset(forms) if forms else _NO_FORMS)
@@ -121,6 +125,20 @@ _BY_ADDRESS: Final = {
     "audio": Form.AUDIO_BY_ADDRESS,
     "video": Form.VIDEO_BY_ADDRESS,
 }
+
+
+def _keeps_an_hour(options: Mapping[str, Any]) -> bool:
+    """Return whether the caller's own fields ask for it (Anthropic's cache_control.ttl), however deep they go."""
+    left: list[Any] = [options]
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            if value.get("ttl") == "1h":
+                return True
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    return False
 
 
 def _form_of_address(uri: str, mime_type: str) -> Form:

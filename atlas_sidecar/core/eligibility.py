@@ -23,7 +23,15 @@ from atlas_sidecar.core.availability import (
     view_of,
 )
 from atlas_sidecar.core.calibration import calibrated
-from atlas_sidecar.core.costs import estimate_cost, expected_output, output_cap, reservation, worst_case_cost
+from atlas_sidecar.core.costs import (
+    dearest_input,
+    dearest_output,
+    estimate_cost,
+    expected_output,
+    output_cap,
+    reservation,
+    worst_case_cost,
+)
 from atlas_sidecar.core.money import TOKENS_PER_MILLION, format_usd
 from atlas_sidecar.core.types import (
     BudgetState,
@@ -164,8 +172,7 @@ class Eligibility:
         price = model.price
         if price is None or price.long_context or self._max_cost is not None or self._spendable is None:
             return False
-        dearest = price.input if price.cache_write is None else max(price.input, price.cache_write)
-        most = tokens * dearest + model.max_output_tokens * price.output
+        most = tokens * dearest_input(price) + model.max_output_tokens * dearest_output(price)
         return most <= self._spendable * TOKENS_PER_MILLION
 
     def _too_dear(self, model: Model, tokens: int) -> Rejected | None:
@@ -175,7 +182,7 @@ class Eligibility:
         if self._max_cost is None:
             return None
         output = min(self._output_tokens, model.max_output_tokens)
-        least = worst_case_cost(model, tokens, output) or 0
+        least = worst_case_cost(model, tokens, output, self._need) or 0
         if least <= self._max_cost:
             return None
         detail = f"may cost {format_usd(least)}, max_cost leaves {format_usd(self._max_cost)}"

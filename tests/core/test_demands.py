@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from atlas_sidecar.core.demands import Form, demands_of, form_of
@@ -106,3 +108,26 @@ def test_a_blob_has_the_form_that_some_apis_do_not_take(blob: Blob, form: Form |
 def test_a_forced_tool_call_is_a_form_of_its_own(mode: ToolMode, forced: bool) -> None:
     asked = GenerateRequest(Requirements(), (), (TOOL,), ToolChoice(mode, "f"))
     assert (Form.FORCED_TOOL_CALL in demands_of(asked).forms) is forced
+
+
+@pytest.mark.parametrize(
+    ("options", "asks"),
+    [
+        ({}, False),
+        ({"anthropic": {"cache_control": {"type": "ephemeral"}}}, False),
+        ({"anthropic": {"cache_control": {"type": "ephemeral", "ttl": "1h"}}}, True),
+        ({"mine": {"tools": [{"name": "f"}, {"name": "g", "cache_control": {"ttl": "1h"}}]}}, True),
+        ({"mine": {"ttl": "5m", "metadata": {"note": "1h"}}}, False),
+    ],
+)
+def test_the_hours_cache_is_asked_for_in_the_callers_own_fields(options: dict[str, Any], asks: bool) -> None:
+    asked = GenerateRequest(Requirements(), (), provider_options=options)
+    assert (Form.CACHE_FOR_AN_HOUR in demands_of(asked).forms) is asks
+
+
+def test_options_may_be_nested_as_deep_as_json_may() -> None:
+    deep: dict[str, Any] = {"ttl": "1h"}
+    for _ in range(10_000):
+        deep = {"a": [deep]}
+    asked = GenerateRequest(Requirements(), (), provider_options={"anthropic": deep})
+    assert Form.CACHE_FOR_AN_HOUR in demands_of(asked).forms
