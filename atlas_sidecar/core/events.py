@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request that was sent. `started_at_s`: Unix seconds; `error_class` None = it answered."""
+    """One request that was sent. `started_at_s`: Unix seconds; `error_class` None = it answered.
+
+    `cost_incomplete`: some of it has no known price, so that it costs more than `cost_nano_usd`.
+    """
 
     attempt_id: str
     model: ModelRef
@@ -41,6 +44,7 @@ class Attempt:
     message: str = ""
     retry_after_s: float | None = None
     provider_request_id: str = ""
+    cost_incomplete: bool = False
 
 
 # ------------------------------------------------------------------------------------------- a provider's call
@@ -137,7 +141,7 @@ class OpaqueDelta(NamedTuple):
 
 
 class UsageReport(NamedTuple):
-    """Usage so far: cumulative, the later report replaces the earlier one."""
+    """Usage so far, with what is priced apart: cumulative, the later report replaces the earlier one."""
 
     usage: Usage
 

@@ -6,7 +6,7 @@ Rules kept here:
 - The first-token timeout ends with the first content; from then on the idle timeout bounds each silence.
 - An answer without its terminator is broken; one that ends in a filter or a full window without content is no answer.
 - What the provider did not report is estimated, and flagged; so is what it reports beyond all that this request can
-  have used. A provider's error answer is not billed.
+  have used. A cost that lacks a price says so. A provider's error answer is not billed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
+from atlas_sidecar.core.costs import may_be_heard
+from atlas_sidecar.core.demands import demands_of
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.leases import Reservation, Settlement
-from atlas_sidecar.core.money import cost_nano_usd
+from atlas_sidecar.core.money import cost_nano_usd, is_priced
 from atlas_sidecar.core.types import (
     Attempt,
     Delta,
@@ -25,6 +27,7 @@ from atlas_sidecar.core.types import (
     FinishReason,
     Head,
     ModelRef,
+    Particulars,
     ProviderBatch,
     ProviderCall,
     Usage,
@@ -212,9 +215,10 @@ class AttemptRun:
         if error is not None and error.error_class is ErrorClass.STREAM_BROKEN and not answer.has_content:
             error.error_class = ErrorClass.TEMPORARY  # nothing was said yet: the same model may be asked again
         elapsed_s = tools.clock.monotonic_s() - self._started_s
-        usage, estimated = self._billable(answer)
-        free = usage == _NOTHING and not estimated and error is not None
-        cost = 0 if free else cost_nano_usd(usage, self._call.model.price)
+        billed, estimated = self._billable(answer)
+        free, price = billed == _NOTHING and not estimated and error is not None, self._call.model.price
+        cost = 0 if free else cost_nano_usd(billed, price)
+        usage, incomplete = billed.counts(), not free and not is_priced(billed, price)
         request_id = self._head.provider_request_id if self._head else ""
         self.attempt = replace(
             self._blank,
@@ -228,11 +232,18 @@ class AttemptRun:
             cost_nano_usd=cost,
             cost_estimated=estimated,
             provider_request_id=request_id or (error.provider_request_id if error else ""),
+            cost_incomplete=incomplete,
         )
         tools.flight.end(error, usage, elapsed_s - self._paused_s)
         tools.budget.settle(
             tools.reservation,
-            Settlement(cost, estimated, usage, self.attempt.error_class, self.attempt.provider_request_id),
+            Settlement(
+                cost,
+                estimated or (incomplete and cost is not None),  # the ledger has no other word for it
+                usage,
+                self.attempt.error_class,
+                self.attempt.provider_request_id,
+            ),
         )
         tools.trace.end(self.attempt, error)
 
@@ -243,6 +254,9 @@ class AttemptRun:
             return usage, False
         if self.error is not None and (self.error.http_status >= 400 or not self.error.sent):
             return usage, False  # an error answer, or nothing was sent at all
+        if usage.input_tokens is None and may_be_heard(*demands_of(self._call.request)):
+            apart = replace(usage.of_which or Particulars(), audio_input=self._input_tokens)  # as dear as it may be
+            usage = replace(usage, of_which=apart)
         output = usage.output_tokens
         said = -(-answer.output_characters // CHARACTERS_PER_TOKEN)
         return replace(

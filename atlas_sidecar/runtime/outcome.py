@@ -9,7 +9,7 @@ from atlas_sidecar.core.types import Attempt, Usage
 
 
 class Totals(NamedTuple):
-    """Of every request sent. `cost_nano_usd` sums the known costs; `incomplete`: some attempt's price is unknown."""
+    """Of every request sent. `cost_nano_usd` sums the known costs; `incomplete`: some price is unknown."""
 
     cost_nano_usd: int
     estimated: bool
@@ -21,17 +21,20 @@ def totals(attempts: Sequence[Attempt]) -> Totals:
     """Return what the attempts cost and used together."""
     if len(attempts) == 1:  # nearly every call
         only = attempts[0]
-        unknown = only.cost_nano_usd is None
-        return Totals(only.cost_nano_usd or 0, only.cost_estimated, unknown, only.usage)
+        return Totals(only.cost_nano_usd or 0, only.cost_estimated, _is_incomplete(only), only.usage)
     usage = Usage()
     for attempt in attempts:
         usage += attempt.usage
     return Totals(
         sum(attempt.cost_nano_usd or 0 for attempt in attempts),
         any(attempt.cost_estimated for attempt in attempts),
-        any(attempt.cost_nano_usd is None for attempt in attempts),
+        any(_is_incomplete(attempt) for attempt in attempts),
         usage,
     )
+
+
+def _is_incomplete(attempt: Attempt) -> bool:
+    return attempt.cost_incomplete or attempt.cost_nano_usd is None
 
 
 def taken(attempts: Sequence[Attempt]) -> list[str]:

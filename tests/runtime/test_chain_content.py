@@ -10,17 +10,23 @@ from typing import Any
 import pytest
 
 from atlas_sidecar.core.errors import ErrorClass, ProviderError, Reason
+from atlas_sidecar.core.money import Price
 from atlas_sidecar.core.types import (
+    Blob,
     Finished,
     FinishReason,
     Head,
     Limits,
+    Message,
+    Part,
+    Particulars,
     ProviderBatch,
     ProviderCall,
     ProviderEvent,
     RateLimit,
     ReasoningDelta,
     ResponseFormat,
+    Role,
     StreamPolicy,
     TextDelta,
     Tool,
@@ -74,8 +80,9 @@ async def scripted(
     *,
     timeouts: Timeouts | None = None,
     fallback: FallbackSettings | None = None,
+    price: Price = Price(1_000_000_000, 2_000_000_000),  # noqa: B008 - frozen
 ) -> Rig:
-    models = [model("a", "a", 9.0), model("b", "b", 8.0, prefill=True)]
+    models = [model("a", "a", 9.0, price=price), model("b", "b", 8.0, prefill=True)]
     r = await rig(tmp_path, {"a": ["ok"], "b": ["ok"]}, models=models, timeouts=timeouts, fallback=fallback)
     assert isinstance(r.engine.providers, dict)
     r.engine.providers.update({"a": first, "b": second})
@@ -209,3 +216,46 @@ async def test_reasoning_beyond_the_callers_cap_is_believed_where_the_model_may_
     r = await scripted(tmp_path, first, Script())
     end = completed(await r.generate(ask(limits=Limits(max_output_tokens=50))))
     assert (end.usage, end.cost_estimated) == (thought, False)
+
+
+async def test_a_cost_that_lacks_a_price_is_incomplete_and_an_estimate_to_the_ledger(tmp_path: Path) -> None:
+    heard = Usage(input_tokens=100, output_tokens=2, of_which=Particulars(audio_input=80))
+    r = await scripted(
+        tmp_path, Script([HEAD, TextDelta(0, "a"), Finished(FinishReason.STOP, "stop", heard)]), Script()
+    )
+    end = completed(await r.generate(ask()))
+    assert (end.cost_nano_usd, end.cost_incomplete, end.cost_estimated) == (104_000, True, False)
+    assert end.usage == end.total_usage == end.attempts[0].usage == heard.counts()
+    (total,) = r.budget.health().spend.values()
+    assert (total.cost_nano_usd, total.estimated_nano_usd, total.unknown) == (104_000, 104_000, 0)
+
+
+async def test_a_cost_whose_prices_are_all_known_is_whole(tmp_path: Path) -> None:
+    heard = Usage(input_tokens=100, output_tokens=2, of_which=Particulars(audio_input=80, web_searches=1))
+    price = Price(1_000_000_000, 2_000_000_000, input_audio=10_000_000_000, web_search=10_000_000_000_000)
+    finished = Finished(FinishReason.STOP, "stop", heard)
+    r = await scripted(tmp_path, Script([HEAD, TextDelta(0, "a"), finished]), Script(), price=price)
+    end = completed(await r.generate(ask()))
+    assert (end.cost_nano_usd, end.cost_incomplete) == (20_000 + 800_000 + 4_000 + 10_000_000, False)
+
+
+async def test_speech_whose_answer_broke_before_its_usage_is_estimated_as_speech(tmp_path: Path) -> None:
+    price = Price(1_000_000_000, 2_000_000_000, input_audio=10_000_000_000)
+    r = await scripted(tmp_path, Script([HEAD, TextDelta(0, "half"), CUT]), Script(), price=price)
+    message = Message(Role.USER, (Part(Blob("audio/wav", b"x" * 50_000)),))
+    (attempt,) = failed(await r.generate(ask(messages=(message,)))).attempts
+    assert attempt.usage.input_tokens is not None
+    assert attempt.usage.input_tokens >= 100
+    assert attempt.cost_nano_usd == attempt.usage.input_tokens * 10_000 + 2_000
+    assert attempt.cost_estimated
+    assert not attempt.cost_incomplete
+
+
+async def test_a_chain_lacks_a_price_when_any_of_its_attempts_does(tmp_path: Path) -> None:
+    heard = UsageReport(Usage(input_tokens=100, output_tokens=2, of_which=Particulars(audio_input=80)))
+    r = await scripted(
+        tmp_path, Script([HEAD, heard, TextDelta(0, "a"), CUT]), Script([HEAD, TextDelta(0, "b"), done()])
+    )
+    end = completed(await r.generate(ask(policy=StreamPolicy.RESTART)))
+    assert [attempt.cost_incomplete for attempt in end.attempts] == [True, False]
+    assert end.cost_incomplete
