@@ -46,7 +46,7 @@ _LABEL: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 RESERVED_OPTIONS: Final = frozenset(
     {
         "model", "stream", "streamoptions", "n", "bestof", "candidatecount", "maxtokens", "maxcompletiontokens",
-        "maxoutputtokens", "servicetier", "speed", "messages", "contents", "input",
+        "maxoutputtokens", "servicetier", "speed", "inferencegeo", "fallbacks", "messages", "contents", "input",
     }
 )  # fmt: skip
 

@@ -98,6 +98,8 @@ WRONG: list[tuple[str, pb.GenerateRequest]] = [
     ("provider_options_json['openai'].model", hello(provider_options_json={"openai": '{"model": "x"}'})),
     ("provider_options_json['openai'].max_tokens", hello(provider_options_json={"openai": '{"max_tokens": 1}'})),
     ("provider_options_json['openai'].service_tier", hello(provider_options_json={"openai": '{"service_tier": "a"}'})),
+    ("provider_options_json['a'].inference_geo", hello(provider_options_json={"a": '{"inference_geo": "us"}'})),
+    ("provider_options_json['a'].fallbacks", hello(provider_options_json={"a": '{"fallbacks": [{"model": "x"}]}'})),
     (
         "provider_options_json['google'].maxOutputTokens",
         hello(provider_options_json={"google": '{"generationConfig": {"maxOutputTokens": 5}}'}),
