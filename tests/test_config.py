@@ -21,7 +21,7 @@ from atlas_sidecar.config.models import PriceEntry
 from atlas_sidecar.config.providers import KEYS_OF_KINDS, ProviderEntry
 from atlas_sidecar.config.schema import json_schema
 from atlas_sidecar.config.yaml_source import parse
-from atlas_sidecar.core.money import Price
+from atlas_sidecar.core.money import LongContextPrice, Price
 from atlas_sidecar.core.types import Capability, Complexity
 
 KEY = {"OPENAI_API_KEY": "sk-CANARY-0123456789"}
@@ -197,6 +197,20 @@ def test_models_become_core_values(tmp_path: Path) -> None:
         ("m", 1),
         ("gpt-6.1-sol", 2),
     ]
+
+
+def test_a_price_may_say_what_audio_images_the_hours_cache_and_searches_cost(tmp_path: Path) -> None:
+    text = (
+        "models: {gpt-6-luna: {price: {input: 1, output: 2, cache_write_1h: 2, input_audio: 3, output_audio: 4,\n"
+        "  output_image: 30, cache_read_audio: 0.3, web_search: 10, file_search: 2.5,\n"
+        "  long_context: [{above_input_tokens: 1000, input: 2, output: 4, input_audio: 6}]}}}\n"
+    )
+    price = domain.models(loaded(tmp_path, text), domain.Traits(no_prices))["gpt-6-luna"].price
+    usd = 1_000_000_000
+    fees = (10_000 * usd, 2_500 * usd)  # a million searches
+    long = Price(2 * usd, 4 * usd, None, None, (), None, 6 * usd, None, None, None, *fees)
+    own = (2 * usd, 3 * usd, 300_000_000, 4 * usd, 30 * usd)
+    assert price == Price(usd, 2 * usd, None, None, (LongContextPrice(1000, long),), *own, *fees)
 
 
 def test_prices_are_asked_for_by_kind_where_none_is_stated(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from atlas_sidecar.config.load import Configuration
-from atlas_sidecar.config.models import LongContextEntry, ModelEntry, PriceEntry, WeightsEntry
+from atlas_sidecar.config.models import ModelEntry, PriceEntry, TokenPriceEntry, WeightsEntry
 from atlas_sidecar.config.providers import KEY_VARIABLES
 from atlas_sidecar.config.settings import Settings
 from atlas_sidecar.core.demands import Form
@@ -76,18 +77,25 @@ def _model(name: str, entry: ModelEntry, configuration: Configuration, traits: T
 
 
 def _price(entry: PriceEntry) -> Price:
-    steps = tuple(LongContextPrice(step.above_input_tokens, _flat(step)) for step in entry.long_context)
-    flat = _flat(entry)
-    return Price(flat.input, flat.output, flat.cache_read, flat.cache_write, steps)
-
-
-def _flat(entry: PriceEntry | LongContextEntry) -> Price:
-    return Price(
-        nano_usd(entry.input),
-        nano_usd(entry.output),
-        None if entry.cache_read is None else nano_usd(entry.cache_read),
-        None if entry.cache_write is None else nano_usd(entry.cache_write),
+    web, file = (None if usd is None else nano_usd(usd * 1000) for usd in (entry.web_search, entry.file_search))
+    flat = replace(_of_tokens(entry), web_search=web, file_search=file)
+    steps = (
+        LongContextPrice(step.above_input_tokens, replace(_of_tokens(step), web_search=web, file_search=file))
+        for step in entry.long_context
     )
+    return replace(flat, long_context=tuple(steps))
+
+
+def _of_tokens(entry: TokenPriceEntry) -> Price:
+    read, write, hour, audio, audio_read, audio_output, image_output = (
+        None if usd is None else nano_usd(usd)
+        for usd in (
+            *(entry.cache_read, entry.cache_write, entry.cache_write_1h, entry.input_audio),
+            *(entry.cache_read_audio, entry.output_audio, entry.output_image),
+        )
+    )
+    plain, output = nano_usd(entry.input), nano_usd(entry.output)
+    return Price(plain, output, read, write, (), hour, audio, audio_read, audio_output, image_output)
 
 
 def roles(settings: Settings, by_id: Mapping[str, Model]) -> dict[str, tuple[Target, ...]]:

@@ -18,26 +18,35 @@ from atlas_sidecar.config.values import (
 )
 
 _READ = "USD per million tokens read from the provider's cache; default: as input"
+_UNKNOWN = "default: unknown, a cost with them is marked incomplete"
 _WRITE = "USD per million tokens written to the provider's cache; default: as input"
 
 
-class LongContextEntry(Section):
+class TokenPriceEntry(Section):
+    """What tokens cost, USD per million."""
+
+    input: Usd = Field(description="USD per million input tokens")
+    output: Usd = Field(description="USD per million output tokens")
+    cache_read: Usd | None = Field(default=None, description=_READ)
+    cache_write: Usd | None = Field(default=None, description=_WRITE)
+    cache_write_1h: Usd | None = Field(default=None, description=f"of tokens written to an hour's cache; {_UNKNOWN}")
+    input_audio: Usd | None = Field(default=None, description=f"of audio within the input; {_UNKNOWN}")
+    cache_read_audio: Usd | None = Field(default=None, description="of audio read from the cache; default: input_audio")
+    output_audio: Usd | None = Field(default=None, description=f"of audio within the answer; {_UNKNOWN}")
+    output_image: Usd | None = Field(default=None, description=f"of images within the answer; {_UNKNOWN}")
+
+
+class LongContextEntry(TokenPriceEntry):
     """The price that holds for the whole request when its input is longer."""
 
     above_input_tokens: Tokens = Field(description="total input tokens, cache included")
-    input: Usd = Field(description="USD per million input tokens")
-    output: Usd = Field(description="USD per million output tokens")
-    cache_read: Usd | None = Field(default=None, description=_READ)
-    cache_write: Usd | None = Field(default=None, description=_WRITE)
 
 
-class PriceEntry(Section):
+class PriceEntry(TokenPriceEntry):
     """What a model charges, USD per million tokens; 0 is free."""
 
-    input: Usd = Field(description="USD per million input tokens")
-    output: Usd = Field(description="USD per million output tokens")
-    cache_read: Usd | None = Field(default=None, description=_READ)
-    cache_write: Usd | None = Field(default=None, description=_WRITE)
+    web_search: Usd | None = Field(default=None, description=f"USD per thousand searches of the web; {_UNKNOWN}")
+    file_search: Usd | None = Field(default=None, description=f"USD per thousand searches of stored files; {_UNKNOWN}")
     long_context: Many[LongContextEntry] = Field(default=(), description="prices for long input, by rising threshold")
 
 
