@@ -34,7 +34,12 @@ PARTS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ),
     ("providers.NAME.models.MODEL", SimulatedModel, "What a simulated model does; then every answer is ok."),
     ("models.ID", ModelEntry, "A model, as the roles name it; a model of the catalog is changed key by key."),
-    ("models.ID.price", PriceEntry, "USD per million tokens; 0 is free."),
+    (
+        "models.ID.price",
+        PriceEntry,
+        "USD per million tokens; 0 is free. What is charged for, and when a cost is incomplete:\n"
+        "[0014](0014-what-an-answer-costs.md).",
+    ),
     ("roles.NAME", RoleEntry, "Which models may serve a role; it takes the place of the catalog's role of that name."),
 )
 
