@@ -89,3 +89,10 @@ async def test_a_claude_that_refuses_forced_tool_calls_is_passed_over_for_them(t
             sidecar.forget_evidence()
             refused = {"claude"} if forced else set()
             assert {attempt.model.id for attempt in heard.attempts} == ALL - refused
+
+
+async def test_a_cache_for_an_hour_costs_more_and_stands_against_nobody(tmp_path: Path) -> None:
+    async with running(configuration(), tmp_path) as sidecar:
+        options = {"claude": '{"cache_control": {"type": "ephemeral", "ttl": "1h"}}'}
+        heard = await sidecar.generate(asked(provider_options_json=options))
+    assert {attempt.model.id for attempt in heard.attempts} == ALL

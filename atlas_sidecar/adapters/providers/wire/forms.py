@@ -13,7 +13,7 @@ from typing import Final
 
 from atlas_sidecar.core.demands import Form
 
-_ALL: Final = frozenset(Form) - {Form.FORCED_TOOL_CALL}
+_ALL: Final = frozenset(Form) - {Form.FORCED_TOOL_CALL, Form.CACHE_FOR_AN_HOUR}  # these two are no content
 
 # What each wire takes of the forms that not all of them take; the rest it lacks.
 _CHAT: Final = frozenset({Form.GIF, Form.IMAGE_BY_ADDRESS, Form.PDF, Form.AUDIO, Form.OPENAI_FILE})
