@@ -27,27 +27,21 @@ def may_be_heard(capabilities: frozenset[Capability], forms: frozenset[Form]) ->
     return Capability.AUDIO_INPUT in capabilities or not forms.isdisjoint(_MAY_SOUND)
 
 
-def dearest_input(price: Price, need: Need | None = None) -> int:
+def _dearest_input(price: Price, need: Need | None) -> int:
     """Return the most that a token of input can cost, in nano-USD a million; `need` None: whatever the request brings.
 
     A provider may write the whole input to its cache, which some charge dearer than plain input.
     """
+    if need is None:
+        return price.dearest_input
     most, write, hour, audio = price.input, price.cache_write, price.cache_write_1h, price.input_audio
     if write is not None and write > most:
         most = write
-    if hour is not None and hour > most and (need is None or Form.CACHE_FOR_AN_HOUR in need.forms):
+    if hour is not None and hour > most and Form.CACHE_FOR_AN_HOUR in need.forms:
         most = hour
-    if audio is not None and audio > most and (need is None or may_be_heard(need.capabilities, need.forms)):
+    if audio is not None and audio > most and may_be_heard(need.capabilities, need.forms):
         most = audio
     return most
-
-
-def dearest_output(price: Price) -> int:
-    """Return the most that a token of the answer can cost, in nano-USD a million."""
-    most, audio, image = price.output, price.output_audio, price.output_image
-    if audio is not None and audio > most:
-        most = audio
-    return image if image is not None and image > most else most
 
 
 def expected_output(model: Model, need: Need, expected_output_tokens: int) -> int:
@@ -88,7 +82,7 @@ def worst_case_cost(model: Model, input_tokens: int, output_cap: int, need: Need
         return None
     if price.long_context:
         price = price.for_input(input_tokens)
-    most = input_tokens * dearest_input(price, need) + output_cap * dearest_output(price)
+    most = input_tokens * _dearest_input(price, need) + output_cap * price.dearest_output
     return -(-most // TOKENS_PER_MILLION)
 
 
@@ -103,7 +97,7 @@ def output_cap(model: Model, need: Need, max_cost_nano_usd: int | None = None) -
     cap = min(cap, model.context_window - need.input_tokens)
     if max_cost_nano_usd is not None and model.price is not None:
         price = model.price.for_input(need.input_tokens)
-        each = dearest_output(price)
+        each = price.dearest_output
         left = max_cost_nano_usd - (worst_case_cost(model, need.input_tokens, 0, need) or 0)
         if each > 0:
             cap = min(cap, left * TOKENS_PER_MILLION // each)

@@ -77,7 +77,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
     if isinstance(value, tuple):
         if hasattr(value, "_fields"):
             return {name: _plain(item) for name, item in zip(value._fields, value, strict=True)}

@@ -24,8 +24,6 @@ from atlas_sidecar.core.availability import (
 )
 from atlas_sidecar.core.calibration import calibrated
 from atlas_sidecar.core.costs import (
-    dearest_input,
-    dearest_output,
     estimate_cost,
     expected_output,
     output_cap,
@@ -172,7 +170,7 @@ class Eligibility:
         price = model.price
         if price is None or price.long_context or self._max_cost is not None or self._spendable is None:
             return False
-        most = tokens * dearest_input(price) + model.max_output_tokens * dearest_output(price)
+        most = tokens * price.dearest_input + model.max_output_tokens * price.dearest_output
         return most <= self._spendable * TOKENS_PER_MILLION
 
     def _too_dear(self, model: Model, tokens: int) -> Rejected | None:

@@ -11,7 +11,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from atlas_sidecar.core.usage import Particulars, Usage
@@ -27,6 +27,7 @@ class Price:
     `cache_read` and `cache_write` None: charged as input. `reasoning` tokens are charged as output.
     `long_context`: the price that holds for the whole request when its total input exceeds `above_input_tokens`.
     The rest are prices of their own, None = not known; `cache_read_audio` None: charged as `input_audio`.
+    `dearest_input`, `dearest_output`: the most that a token can cost, whatever it is; asked for every candidate.
     """
 
     input: int
@@ -41,6 +42,14 @@ class Price:
     output_image: int | None = None
     web_search: int | None = None
     file_search: int | None = None
+    dearest_input: int = field(init=False, repr=False, compare=False)
+    dearest_output: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        inputs = (self.input, self.cache_write, self.cache_write_1h, self.input_audio)
+        outputs = (self.output, self.output_audio, self.output_image)
+        for name, prices in (("dearest_input", inputs), ("dearest_output", outputs)):
+            object.__setattr__(self, name, max(price for price in prices if price is not None))
 
     def for_input(self, total_input_tokens: int) -> Price:
         """Return the price that holds for a request with this many input tokens (cache included)."""
