@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,21 +16,19 @@ from hypothesis import strategies as st
 from atlas_sidecar.adapters.providers.anthropic import AnthropicProvider
 from atlas_sidecar.adapters.providers.anthropic_answer import AnthropicDecoder
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
-from atlas_sidecar.adapters.providers.wire.sse import SseEvent
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import (
-    Finished,
     FinishReason,
     GenerateRequest,
     Message,
     Part,
-    ProviderEvent,
     Requirements,
     Role,
     Sampling,
     Text,
     Usage,
 )
+from tests.adapters.junk import decode_or_refuse, documents
 from tests.adapters.replay import Answer, Upstream, call, collect, model
 
 START = {
@@ -336,23 +333,9 @@ WORDS = (
     "thinking_delta citations_delta message_start content_block_start content_block_delta "
     "content_block_stop message_delta message_stop tool_use server_tool_use redacted_thinking error "
     "input id name refusal"
-).split()
-JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=3), st.sampled_from(WORDS)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)),
-    max_leaves=12,
 )
 
 
-@given(st.lists(JSON, max_size=5), st.booleans())
-def test_any_documents_are_an_answer_or_an_error(documents: list[Any], whole: bool) -> None:
-    decoder, out = AnthropicDecoder(), list[ProviderEvent]()
-    try:
-        if whole and documents:
-            decoder.whole(json.dumps(documents[0]).encode(), out)
-        else:
-            decoder.events([SseEvent(b"", json.dumps(document).encode()) for document in documents], out)
-            decoder.end(out)
-    except (ProviderError, msgspec.DecodeError):
-        pass
-    assert [event for event in out[:-1] if isinstance(event, Finished)] == []
+@given(documents(WORDS), st.booleans())
+def test_any_documents_are_an_answer_or_an_error(given_: list[Any], whole: bool) -> None:
+    decode_or_refuse(AnthropicDecoder(), given_, whole=whole)

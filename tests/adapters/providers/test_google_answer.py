@@ -23,6 +23,7 @@ from atlas_sidecar.core.types import (
     Usage,
     UsageReport,
 )
+from tests.adapters.junk import decode_or_refuse, documents
 
 USAGE = {"promptTokenCount": 9, "candidatesTokenCount": 5, "totalTokenCount": 14}
 OVERLOADED = {"error": {"code": 503, "status": "UNAVAILABLE"}}
@@ -169,23 +170,9 @@ WORDS = (
     "SAFETY promptFeedback blockReason usageMetadata promptTokenCount candidatesTokenCount error code "
     "status message details violations quotaId retryDelay index responseId groundingMetadata "
     "executableCode logprobsResult avgLogprobs partialArgs jsonPath $.a stringValue willContinue"
-).split()
-JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=3), st.sampled_from(WORDS)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)),
-    max_leaves=12,
 )
 
 
-@given(st.lists(JSON, max_size=5), st.booleans())
-def test_any_documents_are_an_answer_or_an_error(documents: list[Any], whole: bool) -> None:
-    decoder, out = GoogleDecoder(), list[ProviderEvent]()
-    try:
-        if whole and documents:
-            decoder.whole(json.dumps(documents[0]).encode(), out)
-        else:
-            decoder.events([SseEvent(b"", json.dumps(document).encode()) for document in documents], out)
-            decoder.end(out)
-    except (ProviderError, msgspec.DecodeError):
-        pass
-    assert [event for event in out[:-1] if isinstance(event, Finished)] == []
+@given(documents(WORDS), st.booleans())
+def test_any_documents_are_an_answer_or_an_error(given_: list[Any], whole: bool) -> None:
+    decode_or_refuse(GoogleDecoder(), given_, whole=whole)

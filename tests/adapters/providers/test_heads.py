@@ -18,7 +18,7 @@ from atlas_sidecar.adapters.providers.wire.heads import Heads
 from atlas_sidecar.adapters.providers.wire.transport import Answer as Short
 from atlas_sidecar.adapters.providers.wire.transport import Road, body_of
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
-from tests.adapters.providers.test_openai_faults import GOOD
+from tests.adapters.chat_servers import GOOD
 from tests.adapters.replay import Answer, Seen, Upstream, call, collect
 
 KINDS = {

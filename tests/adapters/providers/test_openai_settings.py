@@ -21,7 +21,7 @@ from atlas_sidecar.adapters.providers.openai import OpenAIProvider
 from atlas_sidecar.adapters.providers.settings import ProviderSettings
 from atlas_sidecar.core.errors import ErrorClass, ProviderError
 from atlas_sidecar.core.types import RateLimit, Sampling, Tool
-from tests.adapters.providers.test_openai_faults import GOOD, KEY, failed, make
+from tests.adapters.chat_servers import GOOD, KEY, failed, make
 from tests.adapters.replay import Answer, Upstream, call, collect, model, serving
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from atlas_sidecar.adapters.providers.openai_errors import openai_taxonomy
 from atlas_sidecar.adapters.providers.wire.errors import Fault
 from atlas_sidecar.adapters.providers.wire.shown import repeats, safe_code, safe_id, safe_param
-from tests.adapters.providers.test_openai_faults import GOOD, failed, make
+from tests.adapters.chat_servers import GOOD, failed, make
 from tests.adapters.replay import Answer, Upstream, call, collect
 
 CODES = "invalid_value OperationNotSupported RESOURCE_EXHAUSTED SAFETY tokens rateLimitExceeded invalid_base64_image "

@@ -34,7 +34,7 @@ from atlas_sidecar.core.types import (
     ToolMode,
     ToolResult,
 )
-from tests.adapters.providers.test_openai_faults import make
+from tests.adapters.chat_servers import make
 from tests.adapters.replay import Answer, Upstream, call, collect
 
 NAME, ID = "mcp.server:get", "chatcmpl-tool-" + "0" * 60
